@@ -1,0 +1,1 @@
+"""What a click log is: reading, audit, splits, embedded examples."""
