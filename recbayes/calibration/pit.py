@@ -8,8 +8,8 @@ step of the CDF at the observed count is filled evenly:
 Source: Czado, Gneiting and Held 2009, "Predictive model assessment for count data", Biometrics 65.
 
 How to read its histogram: a hump in the middle means intervals too wide, a bowl too narrow, a slope a level that is off. Rows of one
-  group share
-their page effect, so the histogram of a right model wobbles more than independent rows would: judge it by coverage's intervals over groups.
+group share their page effect, so the histogram of a right model wobbles more than independent rows would: judge it by coverage's
+intervals over groups.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Reliability: rows sorted by the predicted rate and cut into bins of equal size; in each bin clicks over impressions, against the
 predicted clicks over impressions. A calibrated model lies on the diagonal within the intervals. Sharpness says how narrow the
-predictions are, which calibration alone does not: the constant rate is calibrated and useless. Source: Gneiting, Balabdaoui and Raftery 2007, JRSS B 69.
+predictions are, which calibration alone does not: the constant rate is calibrated and useless.
+Source: Gneiting, Balabdaoui and Raftery 2007, JRSS B 69.
 """
 
 from __future__ import annotations
