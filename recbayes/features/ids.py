@@ -1,0 +1,84 @@
+"""Categorical: one value a row, one id a value; 0 is every value not in the vocabulary, and null."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from recbayes.features import columns
+from recbayes.features.coding import OOV_ID, Encoded
+from recbayes.features.feature import Feature
+from recbayes.features.vocabulary import Table, frequent
+from recbayes.types import Tensor, UserError
+
+NULL_INTEGER = int(np.iinfo(np.int64).min)
+NULL_STRING = ""
+"""How a null is served; never in a vocabulary."""
+
+
+class Ids(tf.Module):
+    """A fitted categorical feature."""
+
+    def __init__(self, feature: Feature, vocabulary: Sequence[Any], integer: bool) -> None:
+        super().__init__()
+        self.vocabulary: list[Any] = list(vocabulary)
+        self.feature, self.integer = feature, integer
+        self.table = Table(self.vocabulary, integer=integer, first=OOV_ID + 1, oov=OOV_ID)
+
+    @classmethod
+    def fit(cls, feature: Feature, column: pa.Array) -> Ids:
+        """Counts the values of the training rows."""
+        integer = _is_integer(column)
+        values = (_integers if integer else columns.strings)(column, feature.name).drop_null()
+        kept = frequent(values, None, min_count=feature.settings["min_count"], limit=feature.settings["max_values"] + 1)
+        kept = [value for value in kept if value not in (NULL_STRING, NULL_INTEGER)][: feature.settings["max_values"]]
+        return cls(feature, kept, integer)
+
+    @property
+    def signature(self) -> Any:
+        """int64 [N] where the column held integers, else string [N]."""
+        return tf.TensorSpec([None], tf.int64 if self.integer else tf.string, name=self.feature.name)
+
+    @property
+    def encoded(self) -> Encoded:
+        """Ids 0 .. size - 1."""
+        return Encoded("ids", len(self.vocabulary) + 1, self.feature.side, self.feature.name, self.feature.kind)
+
+    def raw(self, column: pa.Array) -> np.ndarray:
+        """Values [N]; null as the value that no vocabulary holds."""
+        if self.integer:
+            return np.asarray(_integers(column, self.feature.name).fill_null(NULL_INTEGER).to_numpy(zero_copy_only=False), np.int64)
+        return columns.objects(columns.strings(column, self.feature.name).fill_null(NULL_STRING))
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """Ids int32 [N]."""
+        return self.table(raw)
+
+    def state(self) -> dict[str, Any]:
+        """Vocabulary and type."""
+        return {"vocabulary": self.vocabulary, "integer": self.integer}
+
+
+def _is_integer(column: pa.Array) -> bool:
+    """Integers, or floats that are integers (what pandas makes of integers with nulls)."""
+    if pa.types.is_floating(column.type):
+        values = column.drop_null()
+        return (
+            len(values) > 0
+            and bool(pc.all(pc.equal(values, pc.round(values))).as_py())
+            and bool(pc.all(pc.less(pc.abs(values), 2.0**53)).as_py())
+        )
+    return bool(pa.types.is_integer(column.type))
+
+
+def _integers(column: pa.Array, name: str) -> pa.Array:
+    try:
+        return pc.cast(column, pa.int64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        message = f"features: column {name!r} held integers in training and is {column.type} here ({error}). Give it the same type"
+        raise UserError(message) from error

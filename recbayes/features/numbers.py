@@ -1,0 +1,117 @@
+"""Numbers and vectors of numbers: (x - mean) / stddev of the training rows, x held to the training range.
+
+A network's answer beyond what it has seen is arbitrary, so x is clipped. A missing number is the mean; where training rows had
+missing numbers one more column is 1 for them (where none had, its weight would never be trained).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from recbayes.features import columns
+from recbayes.features.coding import Encoded
+from recbayes.features.feature import Feature
+from recbayes.types import Tensor, UserError
+
+
+class Numbers(tf.Module):
+    """A fitted numeric (size 1) or vector feature."""
+
+    def __init__(
+        self, feature: Feature, low: Sequence[float], high: Sequence[float], mean: Sequence[float], stddev: Sequence[float], indicator: bool
+    ) -> None:
+        super().__init__()
+        self.feature, self.indicator = feature, indicator
+        self.low, self.high, self.mean, self.stddev = (np.asarray(v, np.float64) for v in (low, high, mean, stddev))
+
+    @classmethod
+    def fit(cls, feature: Feature, column: pa.Array) -> Numbers:
+        """Range, mean and stddev of the finite numbers of the training rows, after the logarithm if asked for."""
+        values = _matrix(column, feature).astype(np.float64)  # [N, D]
+        missing = ~np.isfinite(values)
+        coded = np.ma.MaskedArray(_log1p_numpy(values) if feature.settings.get("log1p") else values, missing)
+        mean, stddev = coded.mean(0).filled(0.0), coded.std(0).filled(1.0)
+        stddev = np.where(stddev > 1e-12 * (1.0 + np.abs(mean)), stddev, 1.0)
+        low, high = coded.min(0).filled(0.0), coded.max(0).filled(0.0)
+        return cls(feature, low.tolist(), high.tolist(), mean.tolist(), stddev.tolist(), bool(np.isnan(values).any()))
+
+    @property
+    def signature(self) -> Any:
+        """float32 [N], or [N, D] of a vector."""
+        shape = [None] if self.feature.kind == "numeric" else [None, len(self.mean)]
+        return tf.TensorSpec(shape, tf.float32, name=self.feature.name)
+
+    @property
+    def encoded(self) -> Encoded:
+        """D numbers, and one more where training rows had missing ones."""
+        return Encoded("dense", len(self.mean) + self.indicator, self.feature.side, self.feature.name, self.feature.kind)
+
+    def raw(self, column: pa.Array) -> np.ndarray:
+        """Numbers [N] or [N, D], missing as NaN."""
+        values = _matrix(column, self.feature)
+        if values.shape[1] != len(self.mean):
+            raise UserError(f"features: column {self.feature.name!r} has {values.shape[1]} numbers a row, {len(self.mean)} in training")
+        return values[:, 0] if self.feature.kind == "numeric" else values
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """float32 [N, size]."""
+        values = tf.reshape(raw, [-1, len(self.mean)])
+        missing = tf.math.is_nan(values)
+        coded = tf.sign(values) * tf.math.log1p(tf.abs(values)) if self.feature.settings.get("log1p") else values
+        held = tf.clip_by_value(coded, tf.constant(self.low, tf.float32), tf.constant(self.high, tf.float32))
+        scaled = (held - tf.constant(self.mean, tf.float32)) / tf.constant(self.stddev, tf.float32)
+        scaled = tf.where(missing, tf.zeros_like(scaled), scaled)
+        if not self.indicator:
+            return scaled
+        return tf.concat([scaled, tf.cast(tf.reduce_any(missing, 1, keepdims=True), tf.float32)], 1)
+
+    def state(self) -> dict[str, Any]:
+        """Range, mean, stddev, and whether missing numbers are marked."""
+        return {
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            "mean": self.mean.tolist(),
+            "stddev": self.stddev.tolist(),
+            "indicator": self.indicator,
+        }
+
+
+def _log1p_numpy(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+def _matrix(column: pa.Array, feature: Feature) -> np.ndarray:
+    """Numbers float32 [N, D], missing as NaN."""
+    if feature.kind == "numeric":
+        return _floats(column, feature.name)[:, None]
+    if not columns.is_list(column.type):
+        raise UserError(
+            f"features: column {feature.name!r} is {column.type}, vector needs lists of one length. Use numeric for one number a row"
+        )
+    flat, lengths = pc.list_flatten(column), pc.list_value_length(column).drop_null().unique().to_pylist()
+    if len(lengths) > 1:
+        raise UserError(f"features: column {feature.name!r} has rows of {min(lengths)} to {max(lengths)} numbers. A vector has one length")
+    size = lengths[0] if lengths else (column.type.list_size if pa.types.is_fixed_size_list(column.type) else 1)
+    values = np.full((len(column), size), np.nan, np.float32)
+    values[column.is_valid().to_numpy(zero_copy_only=False)] = _floats(flat, feature.name).reshape(-1, size)
+    return values
+
+
+def _floats(column: pa.Array, name: str) -> np.ndarray:
+    kind = column.type
+    if not (
+        pa.types.is_floating(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise UserError(f"features: column {name!r} is {kind}, not numbers. Use categorical, text or time")
+    numbers = pc.cast(column, pa.int8()) if pa.types.is_boolean(kind) else column
+    return np.asarray(pc.cast(numbers, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64).astype(np.float32)

@@ -1,0 +1,94 @@
+"""A moment: years since the newest training row, 0 there, and linear before and after it.
+
+A trend is worth having (click rates drift), a curve beyond the data is not: the one column is linear, whatever comes later. Day and
+hour are optional, each as a point on a circle, so that Sunday is next to Monday and 23:59 next to 0:00.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from recbayes.features import columns
+from recbayes.features.coding import Encoded
+from recbayes.features.feature import Feature
+from recbayes.types import Tensor, UserError
+
+YEAR_SECONDS = 365.25 * 86400
+_MONDAY_SECONDS = 4 * 86400  # 1970-01-05, the first Monday of Unix time
+
+
+class Times(tf.Module):
+    """A fitted time feature."""
+
+    def __init__(self, feature: Feature, newest: float) -> None:
+        super().__init__()
+        self.feature, self.newest = feature, newest
+
+    @classmethod
+    def fit(cls, feature: Feature, column: pa.Array) -> Times:
+        """Finds the newest training row."""
+        seconds = unix_seconds(column, feature.name)
+        finite = seconds[np.isfinite(seconds)]
+        return cls(feature, float(finite.max()) if len(finite) else 0.0)
+
+    @property
+    def signature(self) -> Any:
+        """Unix seconds, float64 [N]."""
+        return tf.TensorSpec([None], tf.float64, name=self.feature.name)
+
+    @property
+    def encoded(self) -> Encoded:
+        """Years, and two numbers for each cycle."""
+        return Encoded("dense", 1 + 2 * len(self._periods()), self.feature.side, self.feature.name, self.feature.kind)
+
+    def raw(self, column: pa.Array) -> np.ndarray:
+        """Unix seconds [N], missing as NaN."""
+        return unix_seconds(column, self.feature.name)
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """float32 [N, size]; a missing time counts as the newest training row's, and as the middle of every cycle."""
+        known = tf.math.is_finite(raw)
+        seconds = tf.where(known, raw, tf.constant(self.newest, tf.float64))
+        parts = [(seconds - self.newest) / YEAR_SECONDS]
+        for period in self._periods():
+            angle = tf.math.floormod(seconds - _MONDAY_SECONDS, tf.constant(period, tf.float64)) * (2.0 * math.pi / period)
+            parts += [tf.where(known, wave(angle), tf.zeros_like(angle)) for wave in (tf.sin, tf.cos)]
+        return tf.cast(tf.stack(parts, 1), tf.float32)
+
+    def state(self) -> dict[str, Any]:
+        """The newest training row's Unix seconds."""
+        return {"newest": self.newest}
+
+    def _periods(self) -> list[float]:
+        wanted = {"day_of_week": 7 * 86400.0, "hour_of_day": 86400.0}
+        return [period for setting, period in wanted.items() if self.feature.settings[setting]]
+
+
+def unix_seconds(column: pa.Array, name: str) -> np.ndarray:
+    """Timestamps, dates, ISO strings or Unix seconds as Unix seconds, float64 [N], null as NaN.
+
+    Raises: UserError if the column is none of these.
+
+    >>> unix_seconds(pa.array(["1970-01-02", None]), "at").tolist()
+    [86400.0, nan]
+    """
+    try:
+        if columns.is_text(column.type):
+            column = pc.cast(column, pa.timestamp("us", "UTC") if _has_zone(column) else pa.timestamp("us"))
+        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            micros = pc.cast(pc.cast(column, pa.timestamp("us", getattr(column.type, "tz", None)), safe=False), pa.int64())
+            return np.asarray(pc.cast(micros, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64) / 1e6
+        return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(f"features: column {name!r} is {column.type}, not a time ({error}). Give timestamps or Unix seconds") from error
+
+
+def _has_zone(column: pa.Array) -> bool:
+    values = column.drop_null()
+    return len(values) > 0 and bool(pc.match_substring_regex(values[:1], r"(Z|[+-]\d\d:?\d\d)$")[0].as_py())
