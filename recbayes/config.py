@@ -1,0 +1,388 @@
+"""The config: what a run's YAML may say, one line of help a field, every fault found at once.
+
+Sections are frozen pydantic models that forbid what they don't know. A section `{kind: NAME, ...}` is held against the function of
+that name in its room (recbayes.plugins), and may be written as the bare NAME. Only the command line and the pipelines read configs:
+the library takes arguments.
+
+>>> config = parse({"log": {"path": "example:upworthy", "columns": {"clicks": "clicks"}}, "posterior": "mle"}, ["train.epochs=3"])
+>>> config.train.epochs, config.posterior.kind
+(3, 'mle')
+>>> parse({"log": {"path": "example:upworthy", "columns": {"clicks": "clicks"}}, "trian": {}})
+Traceback (most recent call last):
+    ...
+recbayes.types.UserError: 1 fault in the config:
+  trian: unknown key. Did you mean train? Known: density, export, ...
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from recbayes import plugins
+from recbayes.types import UserError
+
+
+class Section(BaseModel):
+    """One mapping of the YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Plugin(Section):
+    """A section `{kind: NAME, **settings}`; the settings are those of the function NAME in `room`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    room: ClassVar[str]
+    supplied: ClassVar[frozenset[str]] = frozenset()
+
+    kind: str = Field(description="which of the room's functions")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, data: Any) -> Any:
+        return {"kind": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        taken = self.supplied | set(type(self).model_fields)
+        found = plugins.faults(self.room, self.kind, self.settings, taken)
+        if found:
+            raise PydanticCustomError("plugin", "settings do not fit", {"faults": found})
+        known = plugins.settings(self.room, self.kind)
+        assert self.__pydantic_extra__ is not None
+        for name, setting in known.items():
+            if name not in taken and setting.default is not ...:
+                self.__pydantic_extra__.setdefault(name, setting.default)
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of the function, defaults filled in."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def build(self, *given: Any, **named: Any) -> Any:
+        """The function called with these settings, and with what the caller supplies."""
+        return plugins.build(self.room, self.kind, *given, **named, **self.settings)
+
+
+class Runtime(Section):
+    """Where it runs."""
+
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto takes a GPU if there is one; gpu fails without one")
+    replica_chunk: Literal["auto"] | int = Field("auto", description="replicas simulated at once: more is faster and takes more memory")
+
+    @field_validator("replica_chunk")
+    @classmethod
+    def _positive(cls, value: str | int) -> str | int:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1")
+        return value
+
+
+class Columns(Section):
+    """Which column of the log plays which role (design: the log)."""
+
+    clicks: str | None = Field(None, description="clicks of a row, a count or 0/1")
+    impressions: str | None = Field(None, description="how often the row was shown; left out: a row is one impression")
+    reward: str | None = Field(None, description="a number instead of clicks")
+    item: str | None = Field(None, description="what was shown")
+    group: str | None = Field(None, description="rows that compete: an experiment, a page, a request")
+    cluster: str | None = Field(None, description="rows that stay together in splits and bootstraps; left out: the group")
+    time: str | None = Field(None, description="order of rows, for splits and replay")
+    propensity: str | None = Field(None, description="probability with which the logging policy showed this item, in (0, 1]")
+    position: str | None = Field(None, description="slot shown in")
+    candidates: str | None = Field(None, description="list column of what could have been shown")
+
+
+class Split(Section):
+    """How test rows are set aside; groups are never cut."""
+
+    by: Literal["time", "group", "connected", "random"] = Field(
+        "time", description="newest groups, random groups, groups joined by ids, or rows"
+    )
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the groups")
+    follow: tuple[str, ...] = Field((), description="connected: columns whose shared values keep groups on one side")
+
+
+class LogSection(Section):
+    """The click log and the roles of its columns."""
+
+    path: str = Field(description="Parquet file, folder or glob, or example:upworthy, example:open_bandit")
+    test_path: str | None = Field(None, description="a separate test log; replaces the split")
+    columns: Columns = Field(description="roles")
+    split: Split = Field(Split(), description="training and test rows")
+    on_bad_rows: Literal["fail", "quarantine"] = Field("fail", description="stop, or set bad rows aside in the run folder and say how many")
+
+
+class Feature(Plugin):
+    """A column that the model sees."""
+
+    room: ClassVar[str] = "features:Feature"
+
+    name: str = Field(description="the log's column")
+    side: Literal["item", "context"] = Field("item", description="item: what is shown; context: to whom and when")
+
+    def build(self, *given: Any, **named: Any) -> Any:
+        """The feature as the library's own."""
+        return super().build(self.name, *given, side=self.side, **named)
+
+
+class Model(Plugin):
+    """The network."""
+
+    room: ClassVar[str] = "models:Builder"
+
+
+class Density(Plugin):
+    """The distribution of one row's click rate."""
+
+    room: ClassVar[str] = "densities:Family"
+
+    group_effect: Literal[False] | str | None = Field(
+        None, description="column of the shared page effect, or false; left out: the group column"
+    )
+
+
+class Posterior(Plugin):
+    """The method for the model's own doubt."""
+
+    room: ClassVar[str] = "posteriors:Posterior"
+
+
+class Train(Section):
+    """The training loop."""
+
+    epochs: int = Field(20, ge=1, description="at most; it stops early on groups set aside from the training log")
+    batch_size: int = Field(512, ge=1, description="rows a step")
+    learning_rate: float = Field(0.001, gt=0, description="Adam's")
+
+
+class World(Plugin):
+    """What can be shown and what comes back in replay."""
+
+    room: ClassVar[str] = "replay:World"
+    supplied: ClassVar[frozenset[str]] = frozenset({"log"})
+
+
+class Learner(Plugin):
+    """What takes feedback in replay."""
+
+    room: ClassVar[str] = "replay:Learner"
+    supplied: ClassVar[frozenset[str]] = frozenset({"fitted"})
+
+
+class Policy(Plugin):
+    """A policy over a learner."""
+
+    room: ClassVar[str] = "policies:Policy"
+
+    learner: Learner | None = Field(None, description="counts, density, or a mapping with its settings; left out: density")
+    name: str = Field("", description="left out: learner and policy joined, as density/thompson")
+
+    @model_validator(mode="after")
+    def _learner_and_name(self) -> Self:
+        takes = "learner" in plugins.settings(self.room, self.kind)
+        if self.learner is not None and not takes:
+            raise PydanticCustomError("plugin", "no learner", {"faults": [("learner", f"{self.kind} learns nothing: leave learner out")]})
+        learner = self.learner or (Learner(kind="density") if takes else None)
+        object.__setattr__(self, "learner", learner)
+        object.__setattr__(self, "name", self.name or (f"{learner.kind}/{self.kind}" if learner else self.kind))
+        return self
+
+
+class Simulate(Section):
+    """Replay of policies over the test log."""
+
+    world: World = Field(description="what can be shown and what comes back")
+    seeds: int = Field(20, ge=2, description="replicas of each policy")
+    choose_fraction: float = Field(0.2, gt=0, lt=1, description="newest share of the training groups on which the policy is chosen")
+    policies: tuple[Policy, ...] = Field(min_length=1, description="uniform and greedy are always worth having beside the others")
+
+    @field_validator("policies")
+    @classmethod
+    def _names_differ(cls, policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+        clashes = [name for name, times in Counter(policy.name for policy in policies).items() if times > 1]
+        if clashes:
+            raise ValueError(f"several policies are named {', '.join(clashes)}: give each a name of its own (name: ...)")
+        return policies
+
+
+class Export(Section):
+    """The SavedModel's policy."""
+
+    policy: Literal["chosen"] | str | Policy = Field(
+        "chosen", description="chosen, a simulated policy's name, or {kind: ...} over the density"
+    )
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="of every random number")
+    runtime: Runtime = Field(Runtime(), description="device and memory")
+    log: LogSection = Field(description="the click log")
+    features: tuple[Feature, ...] = Field((), description="what the model sees; needed to train")
+    model: Model = Field(default_factory=lambda: Model(kind="ddn"), description="the network")
+    density: Density = Field(default_factory=lambda: Density(kind="beta_mixture"), description="distribution of a row's click rate")
+    posterior: Posterior = Field(default_factory=lambda: Posterior(kind="last_layer"), description="the model's own doubt")
+    train: Train = Field(Train(), description="the training loop")
+    simulate: Simulate | None = Field(None, description="replay; left out: no simulation")
+    export: Export | None = Field(None, description="the SavedModel; left out: none")
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Config:
+    """The config in a file, or the shipped config of that name, with `key=value` overrides applied.
+
+    Raises: UserError naming every fault.
+    """
+    return parse(read(name), overrides)
+
+
+def parse(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """A config from what a YAML file says. Overrides are `dotted.key=value`, the value YAML.
+
+    Raises: UserError naming every fault.
+    """
+    changed = copy.deepcopy(dict(data))
+    for override in overrides:
+        _override(changed, override)
+    try:
+        config = Config.model_validate(changed)
+    except ValidationError as error:
+        found = [line for fault in error.errors() for line in _lines(fault)]
+        raise UserError(f"{len(found)} fault{'s' * (len(found) > 1)} in the config:\n  " + "\n  ".join(found)) from None
+    return config
+
+
+def shipped() -> dict[str, Traversable]:
+    """The configs that come with recbayes, by name."""
+    return {
+        entry.name.removesuffix(".yaml"): entry
+        for entry in sorted(files("recbayes.configs").iterdir(), key=str)
+        if entry.name.endswith(".yaml")
+    }
+
+
+def source(name: str) -> str:
+    """The text of a config: a path, or the name of a shipped one."""
+    path = Path(name)
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    if name in shipped():
+        return shipped()[name].read_text(encoding="utf-8")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise UserError(f"{name}: no such file. `recbayes ls` lists the shipped configs, `recbayes cp NAME {name}` copies one there.")
+    raise UserError(f"{name}: neither a file nor a shipped config. {plugins.nearest(name, list(shipped()))}")
+
+
+def read(name: str) -> dict[str, Any]:
+    """What the YAML of a config says, unchecked."""
+    try:
+        data = yaml.load(source(name), _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: not YAML: {' '.join(str(error).split())}. Mend that line.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: not a text file. A config is YAML; `recbayes cp quickstart my.yaml` makes one to start from.") from None
+    if not isinstance(data, dict):
+        raise UserError(
+            f"{name}: a config is a mapping of sections, this is {type(data).__name__}. `recbayes cp quickstart my.yaml` makes one."
+        )
+    return data
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = Counter(key.value for key, _ in node.value)
+        twice = [name for name, times in names.items() if times > 1]
+        if twice:
+            raise yaml.MarkedYAMLError(problem=f"key {twice[0]!r} stands twice in one mapping", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    """Sets one dotted key; list items go by their number; a section written as a bare name becomes a mapping."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override}: an override is key=value, such as train.epochs=3")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from None
+    place: Any = data
+    *path, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    for part, following in zip(path, [*path[1:], last], strict=True):
+        inner = _item(place, part, override)
+        if isinstance(inner, str) and isinstance(following, str):
+            inner = {"kind": inner}
+        elif inner is None:
+            inner = {}
+        place[part] = place = inner
+    _item(place, last, override)
+    place[last] = value
+
+
+def _item(place: Any, part: str | int, override: str) -> Any:
+    """What stands at one step of a dotted key, None if nothing does."""
+    if isinstance(place, dict):
+        return place.get(part)
+    if isinstance(place, list) and isinstance(part, int) and part < len(place):
+        return place[part]
+    size = f"a list of {len(place)}: say which by its number, from 0" if isinstance(place, list) else f"{place!r}, which has no parts"
+    raise UserError(f"{override}: {part} leads nowhere: it stands in {size}")
+
+
+def _lines(fault: ErrorDetails) -> Iterator[str]:
+    """One fault as pydantic tells it, as the lines of ours."""
+    where = [part for part in fault["loc"] if not _is_branch(part)]
+    if fault["type"] == "plugin":
+        yield from (f"{_dotted([*where, key])}: {message}" for key, message in fault["ctx"]["faults"])
+    elif fault["type"] == "extra_forbidden":
+        yield f"{_dotted(where)}: unknown key. {plugins.nearest(str(where[-1]), _keys(where[:-1]))}"
+    elif fault["type"] == "missing":
+        yield f"{_dotted(where)}: missing, and it has no default"
+    elif fault["type"] == "value_error":
+        yield f"{_dotted(where)}: {fault['ctx']['error']}"
+    else:
+        yield f"{_dotted(where)}: {fault['msg'].replace('Input should', 'should')}, got {fault['input']!r}"
+
+
+def _is_branch(part: str | int) -> bool:
+    """Whether a step of pydantic's path names a branch of a union, not a key."""
+    return isinstance(part, str) and (
+        part in {"Policy", "Learner", "str", "int"} or part.startswith(("literal[", "function-", "constrained-"))
+    )
+
+
+def _dotted(where: Sequence[str | int]) -> str:
+    return ".".join(map(str, where)) or "config"
+
+
+def _keys(where: Sequence[str | int]) -> list[str]:
+    """The keys that a place in the config may have."""
+    section: Any = Config
+    for part in where:
+        if isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            section = next(kind for kind in (annotation, *_inner(annotation)) if isinstance(kind, type) and issubclass(kind, Section))
+    return list(section.model_fields)
+
+
+def _inner(annotation: Any) -> Iterator[Any]:
+    for inner in get_args(annotation):
+        yield from (inner, *_inner(inner))
