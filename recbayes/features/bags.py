@@ -83,7 +83,7 @@ class Values(tf.Module):
     def __init__(self, feature: Feature, vocabulary: Sequence[str], length: int) -> None:
         super().__init__()
         self.feature, self.vocabulary, self.length = feature, list(vocabulary), length
-        self.table = Table(["", *self.vocabulary], integer=False, first=FIRST - 1, oov=OOV_TOKEN)
+        self.table = Table(self.vocabulary, integer=False, first=FIRST, oov=OOV_TOKEN)
 
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Values:
@@ -137,9 +137,9 @@ def ngrams(texts: Tensor, longest: int) -> Any:
     [[b'dont', b'panic', b'dont panic']]
     """
     lower = tf.strings.lower(texts, encoding="utf-8")
-    bare = tf.strings.regex_replace(lower, r"<[^<>]*>|&#?[a-z0-9]{1,8};", " ")
-    joined = tf.strings.regex_replace(bare, r"['’ʼ]", "")
-    words = tf.strings.split(tf.strings.regex_replace(joined, r"[^\pL\pM\pN]+", " "))
+    joined = tf.strings.regex_replace(lower, r"['’ʼ]|&(?:apos|rsquo|#0*39|#x27|#8217|#x2019);", "")
+    bare = tf.strings.regex_replace(joined, r"<[^<>]*>|&#?[a-z0-9]{1,8};|[^\pL\pM\pN<&]+", " ")
+    words = tf.strings.split(tf.strings.regex_replace(bare, r"[<&]", " "))
     return tf.strings.ngrams(words, ngram_width=tuple(range(1, longest + 1))) if longest > 1 else words
 
 

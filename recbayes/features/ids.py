@@ -13,12 +13,8 @@ import tensorflow as tf
 from recbayes.features import columns
 from recbayes.features.coding import OOV_ID, Encoded
 from recbayes.features.feature import Feature
-from recbayes.features.vocabulary import Table, frequent
+from recbayes.features.vocabulary import NULL_INTEGER, NULL_STRING, Table, frequent
 from recbayes.types import Tensor, UserError
-
-NULL_INTEGER = int(np.iinfo(np.int64).min)
-NULL_STRING = ""
-"""How a null is served; never in a vocabulary."""
 
 
 class Ids(tf.Module):

@@ -65,7 +65,7 @@ class Numbers(tf.Module):
         missing = tf.math.is_nan(values)
         coded = tf.sign(values) * tf.math.log1p(tf.abs(values)) if self.feature.settings.get("log1p") else values
         held = tf.clip_by_value(coded, tf.constant(self.low, tf.float32), tf.constant(self.high, tf.float32))
-        scaled = (held - tf.constant(self.mean, tf.float32)) / tf.constant(self.stddev, tf.float32)
+        scaled = (held - tf.constant(self.mean, tf.float32)) * tf.constant(1.0 / self.stddev, tf.float32)
         scaled = tf.where(missing, tf.zeros_like(scaled), scaled)
         if not self.indicator:
             return scaled

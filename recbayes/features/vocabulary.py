@@ -14,6 +14,10 @@ import tensorflow as tf
 
 from recbayes.types import Tensor
 
+NULL_INTEGER = int(np.iinfo(np.int64).min)
+NULL_STRING = ""
+"""How a null is served; never in a vocabulary."""
+
 
 def frequent(values: pa.Array, rows: np.ndarray | None, *, min_count: int, limit: int) -> list[Any]:
     """The values of at least `min_count` rows, most frequent first, ties in the values' own order.
@@ -50,8 +54,8 @@ class Table(tf.Module):
     def __init__(self, vocabulary: Sequence[Any], *, integer: bool, first: int, oov: int) -> None:
         super().__init__()
         dtype = tf.int64 if integer else tf.string
-        keys = tf.constant(list(vocabulary), dtype, shape=[len(vocabulary)])
-        ids = tf.range(first, first + len(vocabulary), dtype=tf.int64)
+        keys = tf.constant([NULL_INTEGER if integer else NULL_STRING, *vocabulary], dtype)  # a table can't be empty
+        ids = tf.constant([oov, *range(first, first + len(vocabulary))], tf.int64)
         self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), default_value=oov)
 
     def __call__(self, values: Tensor) -> Tensor:
