@@ -20,9 +20,6 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import yaml
@@ -30,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from recbayes import plugins
+from recbayes.configs import source
 from recbayes.types import UserError
 
 
@@ -252,9 +250,11 @@ def load(name: str, overrides: Sequence[str] = ()) -> Config:
 def parse(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
     """A config from what a YAML file says. Overrides are `dotted.key=value`, the value YAML.
 
+    What a run wrote under `resolved` in its config.yaml is passed over, so that a run's config can be run again.
+
     Raises: UserError naming every fault.
     """
-    changed = copy.deepcopy(dict(data))
+    changed = copy.deepcopy({key: value for key, value in data.items() if key != "resolved"})
     for override in overrides:
         _override(changed, override)
     try:
@@ -265,35 +265,12 @@ def parse(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def shipped() -> dict[str, Traversable]:
-    """The configs that come with recbayes, by name."""
-    return {
-        entry.name.removesuffix(".yaml"): entry
-        for entry in sorted(files("recbayes.configs").iterdir(), key=str)
-        if entry.name.endswith(".yaml")
-    }
-
-
-def source(name: str) -> str:
-    """The text of a config: a path, or the name of a shipped one."""
-    path = Path(name)
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    if name in shipped():
-        return shipped()[name].read_text(encoding="utf-8")
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise UserError(f"{name}: no such file. `recbayes ls` lists the shipped configs, `recbayes cp NAME {name}` copies one there.")
-    raise UserError(f"{name}: neither a file nor a shipped config. {plugins.nearest(name, list(shipped()))}")
-
-
 def read(name: str) -> dict[str, Any]:
     """What the YAML of a config says, unchecked."""
     try:
         data = yaml.load(source(name), _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{name}: not YAML: {' '.join(str(error).split())}. Mend that line.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: not a text file. A config is YAML; `recbayes cp quickstart my.yaml` makes one to start from.") from None
     if not isinstance(data, dict):
         raise UserError(
             f"{name}: a config is a mapping of sections, this is {type(data).__name__}. `recbayes cp quickstart my.yaml` makes one."
