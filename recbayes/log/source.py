@@ -1,0 +1,209 @@
+"""Where rows come from: Parquet files (one, a folder, a glob, an example) or a table in memory, in batches of plain types.
+
+Batches come row group by row group, so the size of a file is no limit. Dictionary columns are decoded and strings and lists get
+64-bit offsets, so that whatever comes after sees few types and no file is too large for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs
+
+from recbayes.log.columns import listed, nearest
+from recbayes.log.embedded import PREFIX, attribution, example_path
+from recbayes.types import UserError
+
+BATCH_ROWS = 1 << 17
+LogSource: TypeAlias = "str | Path | pd.DataFrame | Any"
+"""A path, a glob, `example:NAME`, a pandas DataFrame or a pyarrow Table."""
+
+
+class Batch(NamedTuple):
+    """Rows that follow each other in one file; `first` is the number of the first one, counted from 0."""
+
+    table: Any
+    file: str
+    first: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Files (or one table) that share a schema. name: as the user gave it; attribution: of an embedded log."""
+
+    name: str
+    parts: tuple[tuple[str, Any], ...]
+    schema: Any
+    fingerprint: str
+    rows: int
+    attribution: str | None = None
+
+    def batches(self, names: Sequence[str]) -> Iterator[Batch]:
+        """The named columns of every row, in order."""
+        schema = pa.schema([self.schema.field(name) for name in names])
+        for file, part in self.parts:
+            first = 0
+            for table in _tables(file, part, schema):
+                yield Batch(table, file, first)
+                first += table.num_rows
+
+
+def open_source(source: LogSource) -> Source:
+    """Find the files, read their footers, agree on one schema.
+
+    Raises:
+      UserError: no such file, an empty file, not Parquet, or files whose columns disagree.
+    """
+    if isinstance(source, (pd.DataFrame, pa.Table)):
+        table = pa.Table.from_pandas(source, preserve_index=False) if isinstance(source, pd.DataFrame) else source
+        return Source("table", (("table", table),), _plain_schema([("table", table.schema)]), _table_digest(table), table.num_rows)
+    name = str(source)
+    files = find_files(source)
+    fragments = [(path.name, _fragment(path)) for path in files]
+    schema = _plain_schema([(file, fragment.physical_schema) for file, fragment in fragments])
+    rows = sum(fragment.count_rows() for _, fragment in fragments)
+    if rows == 0:
+        raise UserError(f"log: {name} has columns but no rows.")
+    return Source(name, tuple(fragments), schema, _file_digest(files), rows, attribution(name) if name.startswith(PREFIX) else None)
+
+
+def fingerprint(source: str | Path) -> str:
+    """SHA-256 over the contents of a source's files, in order of their names; the folder they lie in does not matter.
+
+    >>> fingerprint("example:upworthy")[:8]
+    'a14b4622'
+    """
+    return _file_digest(find_files(source))
+
+
+def find_files(source: str | Path) -> list[Path]:
+    """The Parquet files behind a path, a folder, a glob or `example:NAME`, sorted by name.
+
+    Raises:
+      UserError: nothing is there, with the nearest name that is.
+    """
+    text = str(source)
+    if text.startswith(PREFIX):
+        return [example_path(text)]
+    path = Path(text).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*.parquet") if not any(part[0] in "._" for part in p.relative_to(path).parts))
+        if not files:
+            raise UserError(f"log: the folder {text} holds no file that ends in .parquet.")
+        return files
+    files = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()) if glob.has_magic(text) else []
+    if files:
+        return files
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"log: no such file: {text}.{nearest(path.name, beside)} Give a Parquet file, a folder, a glob or {PREFIX}upworthy.")
+
+
+def _fragment(path: Path) -> Any:
+    """One file with its footer read."""
+    try:
+        if path.stat().st_size == 0:
+            raise UserError(f"log: {path} is empty (0 bytes). Write it again.")
+        fragment = ds.ParquetFileFormat().make_fragment(str(path.resolve()), filesystem=pa.fs.LocalFileSystem())
+        fragment.ensure_complete_metadata()
+    except pa.ArrowInvalid as error:
+        raise UserError(f"log: {path} is not a Parquet file, or was cut off while it was written{_looks_like(path)}") from error
+    except OSError as error:
+        raise UserError(f"log: {path} cannot be read: {error.strerror or error}.") from error
+    return fragment
+
+
+def _looks_like(path: Path) -> str:
+    """The mend for a file that is not Parquet."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == b"PAR1":
+        return ": it starts as Parquet but its end is missing. Copy or write it again."
+    return ". Turn CSV into Parquet with pandas: pd.read_csv(FILE).to_parquet(NEW)."
+
+
+def _plain_schema(schemas: Sequence[tuple[str, Any]]) -> Any:
+    """One schema of plain types for all files; columns of the first file, each in a type that holds every file's values."""
+    first_file, first = schemas[0]
+    plain = {field.name: plain_type(field.type) for field in first}
+    for file, schema in schemas[1:]:
+        if missing := [name for name in plain if name not in schema.names]:
+            raise UserError(f"log: {file} lacks column {listed(missing)} that {first_file} has. Write all files with the same columns.")
+        for name, kind in plain.items():
+            other = plain_type(schema.field(name).type)
+            if other != kind:
+                plain[name] = _wider(name, kind, other, first_file, file)
+    return pa.schema(list(plain.items()))
+
+
+def _wider(name: str, kind: Any, other: Any, first_file: str, file: str) -> Any:
+    """A type that holds both."""
+    try:
+        return pa.unify_schemas([pa.schema([(name, kind)]), pa.schema([(name, other)])], promote_options="permissive").field(name).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise UserError(f"log: column {name!r} is {kind} in {first_file} and {other} in {file}. Write both in one type.") from error
+
+
+def plain_type(kind: Any) -> Any:
+    """The type in which a column is kept: dictionaries decoded, strings and lists with 64-bit offsets.
+
+    >>> plain_type(pa.dictionary(pa.int32(), pa.string()))
+    DataType(large_string)
+    """
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.large_list(plain_type(kind.value_type))
+    return kind
+
+
+def _tables(file: str, part: Any, schema: Any) -> Iterator[Any]:
+    """A file's rows as tables of plain types. Few batches are read ahead: memory stays small whatever the file's size."""
+    if isinstance(part, pa.Table):
+        for start in range(0, part.num_rows, BATCH_ROWS):
+            yield _plain(part.slice(start, BATCH_ROWS).select(schema.names), schema)
+        return
+    try:
+        for batch in part.to_batches(columns=schema.names, batch_size=BATCH_ROWS, batch_readahead=4):
+            yield _plain(pa.Table.from_batches([batch]), schema)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"log: {file} is damaged: {error}. Copy or write it again.") from error
+
+
+def _plain(table: Any, schema: Any) -> Any:
+    """A batch in the plain types of the schema."""
+    columns = []
+    for name in schema.names:
+        column = table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        columns.append(column.cast(schema.field(name).type))
+    return pa.table(columns, schema=schema)
+
+
+def _file_digest(files: Sequence[Path]) -> str:
+    """SHA-256 over names and contents."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _table_digest(table: Any) -> str:
+    """SHA-256 over a table's types and values."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
