@@ -72,6 +72,11 @@ class Text(tf.Module):
         empty = tf.cast(tf.equal(ids[:, :1], PADDING), tf.int32) * OOV_TOKEN  # [N, 1]
         return tf.concat([ids[:, :1] + empty, ids[:, 1:]], 1)
 
+    def example(self, rows: int) -> np.ndarray:
+        """Frequent words in a row, unseen ones last."""
+        words = [token for token in self.vocabulary if " " not in token] * rows * 4 or ["word"] * rows * 4
+        return np.array([*(" ".join(words[3 * i : 3 * i + 4]).capitalize() for i in range(rows - 1)), "Qzxj <b>vvkwq</b>!"], object)
+
     def state(self) -> dict[str, Any]:
         """Vocabulary and length."""
         return {"vocabulary": self.vocabulary, "length": self.length}
@@ -121,6 +126,15 @@ class Values(tf.Module):
         """Ids int32 [N, length]."""
         ids = self.table(raw)
         return tf.where(tf.equal(raw, ""), tf.constant(PADDING, ids.dtype), ids)
+
+    def example(self, rows: int) -> np.ndarray:
+        """One value more in each row, an unseen one in the last."""
+        values = np.full((rows, self.length), "", object)
+        for i in range(rows - 1):
+            known = self.vocabulary[: min(i, self.length)]
+            values[i, : len(known)] = known
+        values[-1, 0] = UNKNOWN
+        return values
 
     def state(self) -> dict[str, Any]:
         """Vocabulary and length."""

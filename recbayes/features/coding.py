@@ -49,5 +49,8 @@ class Coding(Protocol):
     def __call__(self, raw: Tensor) -> Tensor:
         """The encoded tensor, by TensorFlow operations only."""
 
+    def example(self, rows: int) -> np.ndarray:
+        """Made-up raw values that training has seen, and an unseen one last: what an export's known answers are asked about."""
+
     def state(self) -> dict[str, Any]:
         """What was learnt, as JSON holds it: the keyword arguments that build it again."""

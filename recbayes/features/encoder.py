@@ -93,6 +93,15 @@ class Encoder(tf.Module):
         specs = self.signature
         return {name: coding(tf.convert_to_tensor(raw[name], specs[name].dtype)) for name, coding in self.codings.items()}
 
+    def example(self, rows: int) -> dict[str, np.ndarray]:
+        """Made-up rows as arrays of the signature: values of the training log, and a row of unseen ones last.
+
+        >>> from recbayes.features import categorical
+        >>> Encoder.fit([categorical("image")], {"image": ["a", "a", "b"]}).example(3)["image"].tolist()
+        ['a', 'a', 'never seen']
+        """
+        return {name: coding.example(rows) for name, coding in self.codings.items()}
+
     def oov(self, encoded: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Chosen categorical features of chosen rows as if never seen before.
 

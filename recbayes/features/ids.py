@@ -55,6 +55,12 @@ class Ids(tf.Module):
         """Ids int32 [N]."""
         return self.table(raw)
 
+    def example(self, rows: int) -> np.ndarray:
+        """The most frequent values, an unseen one last."""
+        unseen: Any = NULL_INTEGER + 1 if self.integer else "never seen"
+        known = (self.vocabulary or [unseen]) * rows
+        return np.array([*known[: rows - 1], unseen], np.int64 if self.integer else object)
+
     def state(self) -> dict[str, Any]:
         """Vocabulary and type."""
         return {"vocabulary": self.vocabulary, "integer": self.integer}

@@ -71,6 +71,13 @@ class Numbers(tf.Module):
             return scaled
         return tf.concat([scaled, tf.cast(tf.reduce_any(missing, 1, keepdims=True), tf.float32)], 1)
 
+    def example(self, rows: int) -> np.ndarray:
+        """From the least to the largest, and far beyond it last."""
+        steps = np.append(np.linspace(0.0, 1.0, max(rows - 1, 1))[: rows - 1], 1.5)[:, None]  # [N, 1]
+        coded = self.low + steps * (self.high - self.low)
+        values = (np.sign(coded) * np.expm1(np.abs(coded)) if self.feature.settings.get("log1p") else coded).astype(np.float32)
+        return values[:, 0] if self.feature.kind == "numeric" else values
+
     def state(self) -> dict[str, Any]:
         """Range, mean, stddev, and whether missing numbers are marked."""
         return {

@@ -61,6 +61,10 @@ class Times(tf.Module):
             parts += [tf.where(known, wave(angle), tf.zeros_like(angle)) for wave in (tf.sin, tf.cos)]
         return tf.cast(tf.stack(parts, 1), tf.float32)
 
+    def example(self, rows: int) -> np.ndarray:
+        """The newest training row's time, then a week later each."""
+        return self.newest + 7 * 86400.0 * np.arange(rows)
+
     def state(self) -> dict[str, Any]:
         """The newest training row's Unix seconds."""
         return {"newest": self.newest}

@@ -163,3 +163,23 @@ def test_declaring_needs_no_tensorflow():
 
     code = "import sys, recbayes.features as f; f.text('x'); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_examples_are_rows_of_the_signature(encoder):
+    """An export's known answers are asked about rows that the model can't take."""
+    rows = encoder.example(5)
+    for name, spec in encoder.signature.items():
+        assert rows[name].shape == (5, *spec.shape[1:])
+        assert rows[name].dtype == (object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype)
+    encoded = encoder(rows)
+    assert encoded["eyecatcher_id"].numpy().tolist()[::4] == [1, 0]
+    assert encoded["headline"].numpy()[4].max() == 1
+    assert encoded["headline"].numpy()[0].min() == 0 < encoded["headline"].numpy()[0].max()
+
+
+def test_raw_arrays_are_columns_again(encoder, log):
+    """Rows kept from a served request can't be fed to the model in Python."""
+    raw = encoder.raw(log)
+    again = encoder.raw(raw)
+    for name, values in encoder(raw).items():
+        np.testing.assert_array_equal(values, encoder(again)[name])
