@@ -1,0 +1,7 @@
+"""Families of distributions of one row's click rate, and the effect that a group's rows share. See README.md in this folder."""
+
+from recbayes.densities.beta_mixture import BetaMixture, beta_mixture
+from recbayes.densities.family import Density, Family
+from recbayes.densities.group_effect import GroupEffect, GroupPosterior
+
+__all__ = ["BetaMixture", "Density", "Family", "GroupEffect", "GroupPosterior", "beta_mixture"]

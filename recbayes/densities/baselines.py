@@ -1,0 +1,113 @@
+"""Fits without features, in float64: the heads' start, the fitted prior of counts, and the yardsticks of the report.
+
+Each is maximum likelihood. `held_out` holds them against a test log: log likelihood a row, joint over groups, binomial
+coefficients included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import betaln, expit, gammaln, logit, logsumexp
+
+from recbayes.types import Array
+
+_NODES = 33
+_REACH = 4.5
+
+
+def constant(clicks: Array, impressions: Array) -> float:
+    """One click rate for all rows, kept off 0 and 1 by half a click.
+
+    >>> constant([1, 2], [100, 199])
+    0.01...
+    """
+    clicks, impressions = _counts(clicks, impressions)
+    return float((clicks.sum() + 0.5) / (impressions.sum() + 1.0))
+
+
+def beta_binomial(clicks: Array, impressions: Array) -> tuple[float, float]:
+    """Mean and concentration of the beta that rows' click rates are drawn from.
+
+    >>> mean, concentration = beta_binomial([1, 30, 2, 0, 9], [100] * 5)
+    >>> round(mean, 2)
+    0.08
+    """
+    clicks, impressions = _counts(clicks, impressions)
+
+    def loss(x: Array) -> float:
+        return -float(_beta_binomial(clicks, impressions, expit(x[0]), np.exp(x[1])).sum()) / len(clicks)
+
+    best = minimize(loss, [logit(constant(clicks, impressions)), np.log(100.0)], method="Nelder-Mead", bounds=[(-20, 20), (-3, 16)], options={"xatol": 1e-4, "fatol": 1e-9})
+    return float(expit(best.x[0])), float(np.exp(best.x[1]))
+
+
+def page_effect(clicks: Array, impressions: Array, segments: Array) -> tuple[float, float, float]:
+    """Mean, concentration and tau: rows of a group share a normal shift of the logit with standard deviation tau.
+
+    Args:
+      clicks: [N].
+      impressions: [N].
+      segments: the rows' groups, counted from 0, [N].
+    """
+    clicks, impressions = _counts(clicks, impressions)
+    mean, concentration = beta_binomial(clicks, impressions)
+
+    def loss(x: Array) -> float:
+        return -float(_page_effect(clicks, impressions, segments, expit(x[0]), np.exp(x[1]), np.exp(x[2])).sum()) / len(clicks)
+
+    bounds = [(-20, 20), (-3, 16), (-5, 2)]
+    start = [logit(mean), np.log(concentration * 4.0), np.log(0.5)]
+    best = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-3, "fatol": 1e-6})
+    return float(expit(best.x[0])), float(np.exp(best.x[1])), float(np.exp(best.x[2]))
+
+
+def held_out(train: Any, test: Any) -> dict[str, float]:
+    """Log likelihood a row on a test log of the fits to a training log.
+
+    Args:
+      train: has clicks, impressions [N] and, with groups, segments ([N], their number).
+      test: the same.
+
+    Returns: {"constant", "beta_binomial", "page_effect"}; the last only where rows have groups.
+    """
+    clicks, impressions = _counts(test.clicks, test.impressions)
+    rate = constant(train.clicks, train.impressions)
+    mean, concentration = beta_binomial(train.clicks, train.impressions)
+    found = {
+        "constant": float(_binomial(clicks, impressions, rate).mean()),
+        "beta_binomial": float(_beta_binomial(clicks, impressions, mean, concentration).mean()),
+    }
+    if getattr(train, "group", None) is not None:
+        fit = page_effect(train.clicks, train.impressions, train.segments[0])
+        found["page_effect"] = float(_page_effect(clicks, impressions, test.segments[0], *fit).sum()) / len(clicks)
+    return found
+
+
+def _counts(clicks: Array, impressions: Array) -> tuple[Array, Array]:
+    return np.asarray(clicks, np.float64), np.asarray(impressions, np.float64)
+
+
+def _binomial(clicks: Array, impressions: Array, rate: float) -> Array:
+    return _log_choose(clicks, impressions) + clicks * np.log(rate) + (impressions - clicks) * np.log1p(-rate)
+
+
+def _beta_binomial(clicks: Array, impressions: Array, mean: Array, concentration: float) -> Array:
+    a, b = concentration * mean, concentration * (1.0 - mean)
+    return _log_choose(clicks, impressions) + betaln(a + clicks, b + impressions - clicks) - betaln(a, b)
+
+
+def _page_effect(clicks: Array, impressions: Array, segments: Array, mean: float, concentration: float, tau: float) -> Array:
+    """Log likelihood of each group on a fixed grid of the effect, [G]."""
+    z = np.linspace(-_REACH, _REACH, _NODES)
+    rows = _beta_binomial(clicks[:, None], impressions[:, None], expit(logit(mean) + tau * z), concentration)  # [N, Q]
+    groups = np.zeros((int(np.max(segments)) + 1, _NODES))
+    np.add.at(groups, np.asarray(segments), rows)
+    log_weights = -0.5 * z**2
+    return logsumexp(groups + log_weights - logsumexp(log_weights), axis=1)
+
+
+def _log_choose(clicks: Array, impressions: Array) -> Array:
+    return gammaln(impressions + 1.0) - gammaln(clicks + 1.0) - gammaln(impressions - clicks + 1.0)

@@ -1,0 +1,134 @@
+"""Mixture of betas over a row's click rate: the count's probability and the conditioning on it are exact.
+
+    p ~ sum_k pi_k Beta(n_k m_k, n_k (1 - m_k)),   clicks | p ~ Binomial(impressions, p)
+    log P(c | r) = logsumexp_k [log pi_k + log BetaBinomial(c | r, m_k, n_k)]
+    pi_k' ~ pi_k BetaBinomial(c | r, m_k, n_k),  n_k' = n_k + r,  m_k' = (n_k m_k + c) / (n_k + r)
+
+Source: conjugacy of beta and binomial, say Gelman et al. 2013, Bayesian Data Analysis, section 2.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recbayes.densities import baselines
+from recbayes.densities.special import log_beta_binomial
+from recbayes.types import Array, Tensor
+
+
+def beta_mixture(components: int = 2) -> BetaMixtureFamily:
+    """The family of mixtures of betas.
+
+    Args:
+      components: betas a row, at least 1.
+
+    Raises: ValueError if there is no component.
+
+    >>> beta_mixture(components=2).size
+    6
+    """
+    if components < 1:
+        raise ValueError(f"beta_mixture: components is {components}, must be at least 1")
+    return BetaMixtureFamily(components)
+
+
+class BetaMixture(NamedTuple):
+    """A mixture of betas a row, each leaf [..., K].
+
+    log_weights: sum to 1 in exp over K; means: in (0, 1); concentrations: > 0, in impressions.
+
+    >>> density = BetaMixture(tf.constant([0.0]), tf.constant([0.02]), tf.constant([100.0]))
+    >>> round(float(density.condition(clicks=6.0, impressions=100.0).mean), 3)   # (2 + 6) / 200
+    0.04
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    concentrations: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected click rate, [...]."""
+        return tf.reduce_sum(tf.exp(self.log_weights) * self.means, -1)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the click rate, [...]."""
+        within = self.means * (1.0 - self.means) / (self.concentrations + 1.0)
+        between = tf.square(self.means - self.mean[..., None])
+        return tf.reduce_sum(tf.exp(self.log_weights) * (within + between), -1)
+
+    @property
+    def stddev(self) -> Tensor:
+        """Standard deviation of the click rate, [...]."""
+        return tf.sqrt(self.variance)
+
+    def log_marginal(self, clicks: Tensor, impressions: Tensor) -> Tensor:
+        """Log of the probability of the observed count, [...]; the binomial coefficient is included.
+
+        Args:
+          clicks: broadcasts against [...].
+          impressions: broadcasts against [...].
+        """
+        return tf.reduce_logsumexp(self._joint(clicks, impressions), -1)
+
+    def condition(self, clicks: Tensor, impressions: Tensor) -> BetaMixture:
+        """The mixture once the row's own count is seen. Exact."""
+        joint = self._joint(clicks, impressions)
+        clicks, impressions = (tf.cast(x, self.means.dtype)[..., None] for x in (clicks, impressions))
+        concentrations = self.concentrations + impressions
+        means = self.means + (clicks - impressions * self.means) / concentrations
+        return BetaMixture(tf.nn.log_softmax(joint, -1), means, concentrations)
+
+    def shift(self, u: Tensor) -> BetaMixture:
+        """The logit of every mean moved by u, which broadcasts against [...]; concentrations and weights stay."""
+        inverse = tf.exp(-tf.cast(u, self.means.dtype))[..., None]
+        return self._replace(means=self.means / (self.means + (1.0 - self.means) * inverse))
+
+    def _joint(self, clicks: Tensor, impressions: Tensor) -> Tensor:
+        """Log of weight times the count's probability, a component, [..., K]."""
+        clicks, impressions = (tf.cast(x, self.means.dtype)[..., None] for x in (clicks, impressions))
+        return self.log_weights + log_beta_binomial(self.means, self.concentrations, clicks, impressions)
+
+
+@dataclass(frozen=True)
+class BetaMixtureFamily:
+    """How a network's outputs become a `BetaMixture`: K weights (softmax), K logits of means, K logs of concentrations."""
+
+    components: int
+
+    @property
+    def name(self) -> str:
+        """The function that builds it."""
+        return "beta_mixture"
+
+    @property
+    def size(self) -> int:
+        """Outputs a row."""
+        return 3 * self.components
+
+    @property
+    def location(self) -> tuple[int, ...]:
+        """The logits of the means."""
+        return tuple(range(self.components, 2 * self.components))
+
+    def density(self, outputs: Tensor) -> BetaMixture:
+        """A mixture with leaves [..., K] from outputs [..., 3 K]; means stay in [2e-9, 1 - 1e-6], concentrations in [.05, 9e6]."""
+        weights, logits, concentrations = tf.split(outputs, 3, axis=-1)
+        means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
+        return BetaMixture(tf.nn.log_softmax(weights, -1), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0)))
+
+    def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """One beta-binomial's fit to the counts; components differ in their concentration, by a factor 4 from the first to the last."""
+        mean, concentration = baselines.beta_binomial(clicks, impressions)
+        apart = np.linspace(-1.0, 1.0, self.components) * np.log(2.0) if self.components > 1 else np.zeros(1)
+        logits = np.full(self.components, np.log(mean) - np.log1p(-mean))
+        return np.concatenate([np.zeros(self.components), logits, np.log(concentration) + apart]).astype(np.float32)
+
+    def settings(self) -> dict[str, Any]:
+        """What to give `beta_mixture` to build the family again."""
+        return asdict(self)
