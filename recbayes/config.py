@@ -163,7 +163,12 @@ class Train(Section):
 
     epochs: int = Field(20, ge=1, description="at most; it stops early on groups set aside from the training log")
     batch_size: int = Field(512, ge=1, description="rows a step")
-    learning_rate: float = Field(0.001, gt=0, description="Adam's")
+    learning_rate: float = Field(0.001, gt=0, description="Adam's at the start; it falls along half a cosine")
+    patience: int = Field(8, ge=1, description="epochs without a better held-out log likelihood before it stops")
+    held_out: float = Field(
+        0.1, ge=0, lt=1, description="newest share of the training groups that says how many epochs are enough; 0: all of them"
+    )
+    oov_share: float = Field(0.1, ge=0, le=1, description="share of the groups trained on once more with categories hidden")
 
 
 class World(Plugin):
@@ -177,7 +182,12 @@ class Learner(Plugin):
     """What takes feedback in replay."""
 
     room: ClassVar[str] = "replay:Learner"
-    supplied: ClassVar[frozenset[str]] = frozenset({"fitted"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"fitted", "log"})
+
+    @property
+    def of_model(self) -> bool:
+        """Whether it starts from the trained network."""
+        return "fitted" in plugins.settings(self.room, self.kind)
 
 
 class Policy(Plugin):
@@ -303,7 +313,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from None
     place: Any = data
     *path, last = [int(part) if part.isdigit() else part for part in key.split(".")]
-    for part, following in zip(path, [*path[1:], last], strict=True):
+    for part, following in zip(path, [*path, last][1:], strict=True):
         inner = _item(place, part, override)
         if isinstance(inner, str) and isinstance(following, str):
             inner = {"kind": inner}
@@ -331,6 +341,8 @@ def _lines(fault: ErrorDetails) -> Iterator[str]:
         yield from (f"{_dotted([*where, key])}: {message}" for key, message in fault["ctx"]["faults"])
     elif fault["type"] == "extra_forbidden":
         yield f"{_dotted(where)}: unknown key. {plugins.nearest(str(where[-1]), _keys(where[:-1]))}"
+    elif fault["type"] in ("model_type", "model_attributes_type"):
+        yield f"{_dotted(where)}: should be a mapping of {', '.join(_keys(where))}, got {fault['input']!r}"
     elif fault["type"] == "missing":
         yield f"{_dotted(where)}: missing, and it has no default"
     elif fault["type"] == "value_error":

@@ -1,6 +1,6 @@
 """What may stand in a config's `{kind: NAME, ...}` sections: a room's builders, their settings read from their signatures.
 
-A room is written `folder:Type`: its kinds are the public functions in that folder of recbayes that say they return that type. So a
+A room is written `folder:Type`: its kinds are the public functions in that folder of recbayes that say they return such a type. So a
 new file in posteriors/ with a function that returns a `Posterior` is a new kind, and nothing else changes. The files are parsed, not
 imported: a config is checked in milliseconds and without TensorFlow.
 
@@ -109,7 +109,7 @@ def _builders(room: str) -> dict[str, _Builder]:
         node.name: _Builder(f"recbayes.{folder}.{path.stem}", node)
         for path in sorted(Path(spec.submodule_search_locations[0]).glob("[a-z]*.py"))
         for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and _returns(node) == wanted
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and _returns(node).endswith(wanted)
     }
 
 

@@ -80,14 +80,6 @@ class RunFolder:
             return False
         return all((self.path / name).exists() and digest(self.path / name) == known for name, known in record["outputs"].items())
 
-    def reason(self, stage: str, inputs: Mapping[str, str]) -> str:
-        """Why a stage that is not fresh has to run, for the user."""
-        if stage not in self.stages:
-            return "not run yet"
-        before = self.stages[stage]["inputs"]
-        changed = sorted(name for name in {*before, *inputs} if before.get(name) != inputs.get(name))
-        return f"changed: {', '.join(changed)}" if changed else "its files were changed or removed"
-
     @contextmanager
     def stage(self, name: str, inputs: Mapping[str, str], *, also: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
         """A block that makes a stage's files: `output` says where to write them, and when the block ends they are put into place.
@@ -101,7 +93,7 @@ class RunFolder:
         Yields: a dict for the stage's summary, kept in stages.json.
         """
         started, clock = datetime.now(UTC), time.monotonic()
-        self._work = self.path / ".work" / f"{name}-{_digest_of(inputs)}"
+        self._work = self.path / ".work" / f"{name}-{digest_of(inputs)}"
         for stale in self.path.glob(f".work/{name}-*"):
             shutil.rmtree(stale if stale != self._work else stale / "out", ignore_errors=True)
         (self._work / "out").mkdir(parents=True, exist_ok=True)
@@ -142,7 +134,7 @@ class RunFolder:
 
     def outputs_digest(self, stage: str) -> str:
         """One digest of all that a stage wrote."""
-        return _digest_of(self.stages[stage]["outputs"])
+        return digest_of(self.stages[stage]["outputs"])
 
     def _working(self) -> Path:
         if self._work is None:
@@ -173,12 +165,12 @@ class RunFolder:
 def digest(path: Path) -> str:
     """A digest of a file's bytes, or of a folder's files and their names."""
     if path.is_dir():
-        return _digest_of({str(file.relative_to(path)): digest(file) for file in sorted(path.rglob("*")) if file.is_file()})
+        return digest_of({str(file.relative_to(path)): digest(file) for file in sorted(path.rglob("*")) if file.is_file()})
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _digest_of(value: Any) -> str:
+def digest_of(value: Any) -> str:
     """A digest of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,0 +1,68 @@
+"""Export: the policy as a SavedModel that decides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import recbayes as rb
+from recbayes.config import Config, Policy
+from recbayes.console import Console
+from recbayes.run_folder import RunFolder
+from recbayes.types import UserError
+
+READS = ("log", "export", "seed")
+
+
+def wanted(config: Config) -> bool:
+    """Where the config has the section."""
+    return config.export is not None
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """The trained model; the replay where it chooses."""
+    return ("train", "simulate") if policy_named(config) == "chosen" else ("train",)
+
+
+def check(config: Config) -> None:
+    """A policy that can be served."""
+    named = policy_named(config)
+    if named == "chosen":
+        if config.simulate is None:
+            raise UserError("export.policy: chosen needs a simulate section. Name the policy instead: export: {policy: {kind: ucb}}")
+        return
+    policy = named if isinstance(named, Policy) else simulated(config, named)
+    if policy.learner is not None and not policy.learner.of_model:
+        raise UserError(
+            f"export.policy: {policy.name} learns from counts alone, and the export serves the model. Name a policy over density."
+        )
+
+
+def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
+    """Writes export/."""
+    named = policy_named(config)
+    if named == "chosen":
+        named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
+    policy = named if isinstance(named, Policy) else simulated(config, named)
+    metadata = {
+        "config": config.model_dump(mode="json"),
+        "held_out": folder.stages["train"]["summary"],
+        "data": folder.stages["train"]["inputs"],
+    }
+    fitted = rb.load(folder.path / "model")
+    rb.export(fitted, policy.build(name=policy.name), folder.output("export"), metadata=metadata)
+    return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
+
+
+def policy_named(config: Config) -> str | Policy:
+    """What export.policy says."""
+    return config.export.policy if config.export is not None else "chosen"
+
+
+def simulated(config: Config, name: str) -> Policy:
+    """The simulated policy of that name."""
+    policies = {policy.name: policy for policy in config.simulate.policies} if config.simulate else {}
+    if name not in policies:
+        known = f"chosen, {', '.join(policies)}" if policies else "a mapping such as {kind: ucb}"
+        raise UserError(f"export.policy: no policy is named {name!r}. It may be: {known}")
+    return policies[name]

@@ -1,0 +1,45 @@
+"""What several stages start from: the logs that the config names, and the features, each read once a process."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import recbayes as rb
+from recbayes.config import Config, LogSection
+from recbayes.types import UserError
+
+
+def whole_log(config: Config) -> Any:
+    """The log at log.path, with the columns that the features need."""
+    return _read(config.log, config.log.path, _columns(config))
+
+
+def logs(config: Config) -> tuple[Any, Any]:
+    """Training and test log: as split, or the log at log.path and the one at log.test_path."""
+    if config.log.test_path is not None:
+        return whole_log(config), _read(config.log, config.log.test_path, _columns(config))
+    return _split(config.log, _columns(config), config.seed)
+
+
+def features(config: Config) -> list[Any]:
+    """The features as the library's own."""
+    if not config.features:
+        raise UserError("features: none given, and a model needs at least one: features: [{name: COLUMN, kind: text}]")
+    return [feature.build() for feature in config.features]
+
+
+@cache
+def _read(log: LogSection, path: str, names: tuple[str, ...]) -> Any:
+    return rb.read_log(path, **log.columns.model_dump(), features=names, on_bad_rows=log.on_bad_rows)
+
+
+@cache
+def _split(log: LogSection, names: tuple[str, ...], seed: int) -> tuple[Any, Any]:
+    split = log.split
+    return tuple(_read(log, log.path, names).split(by=split.by, test_fraction=split.test_fraction, follow=split.follow, seed=seed))
+
+
+def _columns(config: Config) -> tuple[str, ...]:
+    """Names of the features, and of the columns that the split follows."""
+    return tuple(dict.fromkeys([*(feature.name for feature in config.features), *config.log.split.follow]))

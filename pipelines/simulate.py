@@ -1,0 +1,96 @@
+"""Simulate: choose a policy by replay on the newest training groups, then replay all policies on the test groups."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import recbayes as rb
+from recbayes.config import Config, Policy
+from recbayes.console import Console
+from recbayes.pipelines.inputs import logs
+from recbayes.pipelines.train import fit
+from recbayes.run_folder import RunFolder
+from recbayes.types import UserError
+
+READS = ("log", "features", "model", "density", "posterior", "train", "simulate", "seed")
+
+
+def wanted(config: Config) -> bool:
+    """Where the config has the section."""
+    return config.simulate is not None
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """The trained model, if a policy's learner starts from it."""
+    return ("audit", "train") if needs_model(config) else ("audit",)
+
+
+def check(config: Config) -> None:
+    """Groups with two or more arms in both parts that are replayed."""
+    if config.simulate is None:
+        raise UserError("simulate: the config has no such section. `recbayes cp quickstart FILE` writes one to start from.")
+    train, test = logs(config)
+    for part in (newest(config, train)[1], test):
+        config.simulate.world.build(part)
+
+
+def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
+    """Writes simulation.parquet and simulation.json; `chosen` is the policy that was best on the newest training groups."""
+    train, test = logs(config)
+    older, recent = newest(config, train)
+    model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
+    choice = replay(config, older, recent, model, folder.checkpoints / "choice", "choosing", console)
+    chosen = best(config, choice.to_json()["policies"])
+    model = rb.load(folder.path / "model") if needs_model(config) else None
+    result = replay(config, train, test, model, folder.checkpoints / "test", "replaying", console)
+    result.rows.to_parquet(folder.output("simulation.parquet"))
+    figures = {"chosen": chosen, "choice": choice.to_json(), **result.to_json()}
+    folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    lift = figures["policies"][chosen]["lift_over_uniform"]
+    return {"says": f"{chosen} chosen; {lift:+.1%} clicks over uniform on the test groups", "chosen": chosen, "lift_over_uniform": lift}
+
+
+def newest(config: Config, train: Any) -> tuple[Any, Any]:
+    """The training log in two: to fit on, and to choose a policy on."""
+    assert config.simulate is not None
+    split = config.log.split
+    return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed)
+
+
+def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, label: str, console: Console) -> Any:
+    """All policies over one log's world."""
+    section = config.simulate
+    assert section is not None
+    policies = [build(policy, train, model) for policy in section.policies]
+    with console.progress(label) as progress:
+        return rb.replay(
+            section.world.build(test),
+            policies,
+            seeds=section.seeds,
+            seed=config.seed,
+            replica_chunk=config.runtime.replica_chunk,
+            device=config.runtime.device,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+
+
+def build(policy: Policy, train: Any, model: Any) -> Any:
+    """A policy over its learner."""
+    if policy.learner is None:
+        return policy.build(name=policy.name)
+    return policy.build(policy.learner.build(model if policy.learner.of_model else train), name=policy.name)
+
+
+def best(config: Config, figures: dict[str, Any]) -> str:
+    """The policy with the most clicks among those that an export can serve: uniform, and those over the model."""
+    assert config.simulate is not None
+    served = [policy.name for policy in config.simulate.policies if policy.learner is None or policy.learner.of_model]
+    return max(served or figures, key=lambda name: figures[name]["lift_over_uniform"])
+
+
+def needs_model(config: Config) -> bool:
+    """Whether a policy's learner starts from the trained network."""
+    return config.simulate is not None and any(policy.learner and policy.learner.of_model for policy in config.simulate.policies)

@@ -1,0 +1,65 @@
+"""Train: the click model, fitted on the training rows and held against the test rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import recbayes as rb
+from recbayes.config import Config
+from recbayes.console import Console
+from recbayes.pipelines.inputs import features, logs
+from recbayes.run_folder import RunFolder
+
+READS = ("log", "features", "model", "density", "posterior", "train", "seed")
+
+
+def wanted(config: Config) -> bool:
+    """A model needs features."""
+    return bool(config.features)
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """The log as the audit saw it."""
+    return ("audit",)
+
+
+def check(config: Config) -> None:
+    """Features that are there, rows that can be split."""
+    features(config)
+    logs(config)
+
+
+def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
+    """Writes model/, training.csv, predictions.parquet and calibration.json."""
+    train, test = logs(config)
+    fitted = fit(config, train, folder.checkpoints, console)
+    fitted.save(folder.output("model"))
+    pd.DataFrame(fitted.history).to_csv(folder.output("training.csv"), index=False)
+    calibration, predictions = rb.calibrate(fitted, train, test, seed=config.seed)
+    predictions.to_parquet(folder.output("predictions.parquet"))
+    folder.output("calibration.json").write_text(json.dumps(calibration, indent=2), encoding="utf-8")
+    held_out, coverage = calibration["log_likelihood_per_row"], calibration["coverage"]["0.9"]
+    says = f"log-likelihood {held_out:.3f} a test row; 90% intervals hold {coverage:.1%} of test counts"
+    return {"says": says, "log_likelihood_per_row": held_out, "coverage": calibration["coverage"], "epochs": len(fitted.history)}
+
+
+def fit(config: Config, train: Any, checkpoint: Path, console: Console) -> Any:
+    """The config's model on some training rows."""
+    density, posterior, model = config.density.build(), config.posterior.build(), config.model.build()
+    with console.progress("training") as progress:
+        return rb.fit(
+            train,
+            features=features(config),
+            density=density,
+            group_effect=config.density.group_effect,
+            posterior=posterior,
+            model=model,
+            **config.train.model_dump(),
+            seed=config.seed,
+            checkpoint=checkpoint,
+            progress=progress,
+        )

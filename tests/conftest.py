@@ -1,0 +1,6 @@
+"""Quiet TensorFlow, and small logs on disk."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
