@@ -28,7 +28,7 @@ def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 2000, seed: in
     Args:
       fitted: a `Fitted`.
       train: the log it was fitted on; the baselines are fitted to it.
-      test: the log to judge it by.
+      test: the log to judge it by; events are summed to counts first.
       draws: of each row's click rate.
       seed: of the draws and of the ties.
 
@@ -36,6 +36,7 @@ def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 2000, seed: in
       group, clicks, impressions, mean, data_stddev, model_stddev, stddev, lower and upper (90% of the click rate), clicks_lower and
       clicks_upper (90% of the count), pit, new (what training never showed of the row), and the features that are short enough to read.
     """
+    train, test = (log.counts() if log.is_events else log for log in (train, test))
     parts = [_rates(fitted.predict(test.take(rows)), draws=draws, seed=seed + int(rows[0])) for rows in _chunks(len(test))]
     columns, points = pd.concat([frame for frame, _ in parts], ignore_index=True), np.concatenate([p for _, p in parts], axis=1)
     clicks, impressions = np.asarray(test.clicks, np.float64), np.asarray(test.impressions, np.float64)

@@ -1,0 +1,109 @@
+"""The report's first lines, in plain words: which policy, what it brings, what it costs, what not to use, how far to trust it.
+
+The words follow from intervals, not from point figures: a policy "beats" or "loses to" greedy only where the paired interval over
+tests leaves 0 out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from recbayes.report.numbers import fixed, interval, percent
+from recbayes.report.outcomes import Outcome, greedy_of, outcomes
+from recbayes.report.run import Run
+
+
+class Decision(NamedTuple):
+    """What a reader takes away. Each a sentence or two; "" where the run does not say. chosen: the recommended policy's record."""
+
+    headline: str
+    gain: str
+    cost: str
+    avoid: str
+    trust: str
+    chosen: Outcome | None
+
+
+def decide(run: Run) -> Decision:
+    """The first lines of the report of a run."""
+    policies = outcomes(run)
+    chosen = next((o for o in policies if o.name == (run.simulation or {}).get("chosen")), None)
+    if chosen is None:
+        return Decision(_no_replay(run), "", "", "", trust(run), None)
+    return Decision(headline(chosen), gain(chosen), cost(chosen, policies), avoid(chosen, policies), trust(run), chosen)
+
+
+def _no_replay(run: Run) -> str:
+    if run.calibration is not None:
+        share = percent(run.calibration["coverage"]["0.9"])
+        return f"The model's 90% intervals hold {share} of held-out click counts; no policy was replayed yet."
+    return "No policy was replayed yet, so there is no decision to report."
+
+
+def headline(chosen: Outcome) -> str:
+    """Which policy, in one sentence."""
+    name, more, over = chosen.name, percent(chosen.lift), percent(chosen.over_greedy)
+    if chosen.interval is not None and chosen.interval[0] <= 0:
+        return (
+            f"No policy is shown to beat uniform: {name}, the best on the training log, is at {percent(chosen.lift, signed=True)} clicks."
+        )
+    if chosen.kind == "greedy":
+        return f"Greedy is as good as exploring: use {name}, which earns {more} more clicks than uniform."
+    if chosen.loses_to_greedy:
+        fewer = percent(-chosen.over_greedy)
+        return f"Use greedy: {name}, the best on the training log, earns {fewer} fewer clicks than greedy on the test groups."
+    if chosen.greedy_interval is not None and not chosen.beats_greedy:
+        return f"Greedy is as good as exploring: {name} earns {more} more clicks than uniform, but not for sure more than greedy."
+    return f"Use {name}: it earns {more} more clicks than uniform and {over} more than greedy."
+
+
+def gain(chosen: Outcome) -> str:
+    """Its lifts with their intervals."""
+    over_uniform = f"{percent(chosen.lift, signed=True)} over uniform ({interval(chosen.interval)})"
+    if chosen.greedy_interval is None or chosen.is_reference:
+        return f"{over_uniform}; 95% interval over test groups."
+    over_greedy = f"{percent(chosen.over_greedy, signed=True)} over greedy ({interval(chosen.greedy_interval)})"
+    return f"{over_uniform}, {over_greedy}; 95% intervals, paired over test groups."
+
+
+def cost(chosen: Outcome, policies: list[Outcome]) -> str:
+    """What exploring costs early on, against greedy on the same learner."""
+    if chosen.kind == "greedy":
+        return (
+            "Nothing now: it never shows an arm that it believes to be worse. Nor does it learn any more about arms that it has given up."
+        )
+    greedy = greedy_of(chosen, policies)
+    if greedy is None or greedy.early != greedy.early or chosen.early != chosen.early:
+        return ""
+    figures = f"{percent(chosen.early, signed=True)} over uniform against {percent(greedy.early, signed=True)} for {greedy.name}"
+    if chosen.early - greedy.early < -0.0005:
+        then = "It makes up for that later." if chosen.lift > greedy.lift else "It does not make up for that within the horizon."
+        return f"Clicks early on: after a tenth of the horizon it is at {figures}. {then}"
+    return f"Nothing that the replay can see: already after a tenth of the horizon it is at {figures}."
+
+
+def avoid(chosen: Outcome, policies: list[Outcome]) -> str:
+    """Which policies the replay warns of."""
+    losers = sorted((o for o in policies if o.loses_to_greedy and o.kind != "uniform" and o is not chosen), key=lambda o: o.over_greedy)
+    if not losers:
+        return "No policy in the replay is clearly worse than greedy (uniform aside)."
+    worst = losers[0]
+    line = f"{worst.name} earns {percent(-worst.over_greedy)} fewer clicks than greedy ({interval(worst.greedy_interval)})"
+    if worst.kind == "thompson":
+        line += ": it explores more than a horizon this short can pay back"
+    others = [o.name for o in losers[1:4]]
+    return f"{line}. " + (f"Worse than greedy too: {', '.join(others)}." if others else "")
+
+
+def trust(run: Run) -> str:
+    """Calibration and cautions in a sentence each."""
+    parts = []
+    if run.calibration is not None:
+        share = run.calibration["coverage"]["0.9"]
+        verdict = "well calibrated" if 0.88 <= share <= 0.92 else "too narrow" if share < 0.88 else "too wide"
+        parts.append(f"90% intervals hold {percent(share)} of held-out click counts: {verdict}.")
+    dispersion = ((run.audit or {}).get("aa") or {}).get("chi2_per_dof")
+    if isinstance(dispersion, int | float) and dispersion > 1:
+        excess = f"chi² {fixed(dispersion, 2)} a degree of freedom"
+        parts.append(f"Identical arms differ more than chance ({excess}): trust intervals over tests, not over replicas.")
+    return " ".join(parts)

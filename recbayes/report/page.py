@@ -1,0 +1,89 @@
+"""The report: one HTML file with its styles and pictures inside, from whatever stages have left in a run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from recbayes.report.decision import Decision, decide
+from recbayes.report.html import Html, a, div, join, p, tag
+from recbayes.report.outcomes import Outcome, outcomes
+from recbayes.report.run import Run, read_run
+from recbayes.report.sections.audit import audit
+from recbayes.report.sections.calibration import calibration
+from recbayes.report.sections.doubt import doubt
+from recbayes.report.sections.evaluation import evaluation
+from recbayes.report.sections.exploration import exploration
+from recbayes.report.sections.export import export
+from recbayes.report.sections.likelihood import likelihood
+from recbayes.report.sections.method import method
+from recbayes.report.sections.policies import policies_table
+from recbayes.report.sections.replay import replay
+from recbayes.report.sections.top import top
+from recbayes.report.sections.training import training
+
+NAV = {
+    "replay": "Exploring",
+    "policies": "Policies",
+    "calibration": "Calibration",
+    "doubt": "Doubt",
+    "audit": "The log",
+    "export": "Export",
+}
+SECTIONS: tuple[Callable[[Run, Decision, list[Outcome]], Html | None], ...] = (
+    replay,
+    lambda run, decision, policies: exploration(policies),
+    lambda run, decision, policies: policies_table(decision, policies),
+    lambda run, decision, policies: evaluation(run),
+    lambda run, decision, policies: calibration(run),
+    lambda run, decision, policies: likelihood(run),
+    lambda run, decision, policies: training(run),
+    lambda run, decision, policies: doubt(run),
+    lambda run, decision, policies: audit(run),
+    lambda run, decision, policies: export(run),
+    lambda run, decision, policies: method(run),
+)
+
+
+def write(run_folder: Path | str, *, out: Path | str | None = None) -> Path:
+    """Writes a run's report.
+
+    Args:
+      run_folder: where the stages' files are; any may be absent, its section then says how to get it.
+      out: the file to write; report.html in the run folder if not given. It is written beside and renamed.
+
+    Returns: the file.
+    Raises: UserError if there is no such folder, or a file in it can't be read.
+    """
+    folder = Path(run_folder)
+    target = folder / "report.html" if out is None else Path(out)
+    page = render(read_run(folder))
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside.write_text(page, encoding="utf-8")
+    os.replace(beside, target)
+    return target
+
+
+def render(run: Run) -> str:
+    """The page of a run."""
+    decision, policies = decide(run), outcomes(run)
+    body = [part for part in (section(run, decision, policies) for section in SECTIONS) if part is not None]
+    style = files("recbayes.report").joinpath("page.css").read_text(encoding="utf-8")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{run.folder.name}: recbayes report"),
+        tag("style", Html(style)),
+    )
+    foot = tag("footer", p("Made by recbayes. This page holds all that it shows and asks nothing of the network."))
+    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", top(run, decision), _nav(body), *body, foot)), lang="en") + "\n"
+
+
+def _nav(body: Iterable[Html]) -> Html:
+    there = join(*body)
+    links = [a(label, href=f"#{anchor}") for anchor, label in NAV.items() if f'id="{anchor}"' in there]
+    return tag("nav", div(links), aria_label="sections")

@@ -1,0 +1,105 @@
+"""Lift curves: how far each policy is ahead of uniform as the horizon passes."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from recbayes.report.decision import Decision
+from recbayes.report.html import Html, div, join, p
+from recbayes.report.numbers import fixed, percent
+from recbayes.report.outcomes import Outcome, curves
+from recbayes.report.parts import colours, figure, key, missing, numbers, part
+from recbayes.report.run import Run
+from recbayes.report.svg import LETTER, Area, Scale, apart, band, dot, line, padded, path, picture, twice, words, x_axis, y_axis
+
+
+def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
+    """The section."""
+    if not policies:
+        return missing(
+            "replay", "What exploring brings", "Policies replayed over held-out experiments, against uniform and greedy.", "simulate"
+        )
+    frame = curves(run)
+    if frame.empty:
+        return part(
+            "replay",
+            "What exploring brings",
+            "The replay has no uniform policy to compare with; add `- {kind: uniform}` to simulate.policies.",
+        )
+    hues = colours(policies, decision.chosen)
+    order = [o.name for o in policies if o.name in set(frame.policy) and o.kind != "uniform"]
+    says = f"Lift over uniform by share of the horizon for {len(order)} policies. At the end: " + "; ".join(
+        f"{o.name} {percent(o.lift, signed=True)}" for o in policies if o.kind != "uniform"
+    )
+    drawing = twice(lambda width: _draw(width, frame, order, hues, says))
+    return part(
+        "replay",
+        "What exploring brings",
+        _finding(run, policies),
+        figure(
+            "Clicks over uniform as the horizon passes",
+            join(drawing, div(key(order, hues), class_="narrow")),
+            note="Cumulative lift. Bands: 95% over replicas, on common random numbers; the table's intervals are over test groups.",
+            data=_data(frame, order),
+        ),
+    )
+
+
+def _finding(run: Run, policies: list[Outcome]) -> Html:
+    simulation = run.simulation or {}
+    groups, left_out = simulation.get("groups"), simulation.get("groups_left_out")
+    first = f"{fixed(groups, 0)} held-out groups were replayed" if groups else "Held-out groups were replayed"
+    aside = f"; {fixed(left_out, 0)} were left out because their arms do not differ in any feature, or are one" if left_out else ""
+    ahead = [o.name for o in policies if o.beats_greedy]
+    verdict = f"Ahead of greedy beyond doubt: {', '.join(ahead)}." if ahead else "No policy is ahead of greedy beyond doubt."
+    return join(f"{first}, each arm's real clicks drawn without replacement{aside}. {verdict}")
+
+
+def _data(frame: pd.DataFrame, order: list[str]) -> Html:
+    shares = sorted(frame.share.unique())
+    picked = shares if len(shares) <= 12 else [min(shares, key=lambda s: abs(s - k / 10)) for k in range(1, 11)]
+    lifts = frame.set_index(["policy", "share"]).lift
+    rows = [[name, *(percent(float(lifts.get((name, s), float("nan"))), signed=True) for s in picked)] for name in order]
+    return join(p("Lift over uniform at each share of the horizon."), numbers(["policy", *(percent(s, 0) for s in picked)], rows))
+
+
+def _draw(width: int, frame: pd.DataFrame, order: list[str], hues: dict[str, str], says: str) -> Html:
+    roomy = width > 500
+    labels = max(len(name) for name in order) * LETTER + 70 if roomy else 14
+    area = Area(left=44, right=width - labels, top=28, bottom=(400 if roomy else 270) - 46)
+    shown = frame[frame.policy.isin(order) & (frame.share >= 0.02)]
+    x, y = area.x(0, 1), area.y(*padded([*shown.lift], include=[0.0]))
+    marks = [_curve(shown[shown.policy == name], hues[name], x, y) for name in reversed(order)]
+    zero = join(line(area.left, y(0), area.right, y(0), "zero"), words(area.right, y(0) - 6, "uniform", anchor="end", class_="tick"))
+    axes = join(
+        y_axis(area, y, lambda v: percent(v, 0, signed=True), title="lift over uniform", about=6 if roomy else 4),
+        x_axis(area, x, lambda v: percent(v, 0), title="share of the horizon"),
+    )
+    return picture(width, area.bottom + 46, axes, zero, marks, _labels(shown, order, hues, x, y, area) if roomy else None, says=says)
+
+
+def _curve(rows: pd.DataFrame, hue: str, x: Scale, y: Scale) -> Html:
+    rows = rows.sort_values("share")
+    xs = [x(v) for v in rows.share]
+    last = rows.iloc[-1]
+    return join(
+        band(xs, [y.clip(v) for v in rows.lower], [y.clip(v) for v in rows.upper], f"band {hue}") if hue != "cf" else None,
+        path(list(zip(xs, [y.clip(v) for v in rows.lift])), f"curve {hue}"),
+        dot(xs[-1], y.clip(last.lift), f"dot {hue}", title=f"{last.policy}: {percent(last.lift, signed=True)} at the end"),
+    )
+
+
+def _labels(shown: pd.DataFrame, order: list[str], hues: dict[str, str], x: Scale, y: Scale, area: Area) -> Html:
+    """Names at the curves' ends, moved apart; faint policies have theirs in the table alone."""
+    named = [name for name in order if hues[name] != "cf"]
+    ends = shown.sort_values("share").groupby("policy").lift.last()
+    heights = apart([y.clip(ends[name]) for name in named], 17, area.top, area.bottom)
+    return join(
+        [
+            join(
+                line(area.right + 5, y.clip(ends[name]), area.right + 12, height, f"leader {hues[name]}"),
+                words(area.right + 15, height + 4, [name, " ", percent(ends[name], signed=True)], class_=f"end {hues[name]}"),
+            )
+            for name, height in zip(named, heights)
+        ]
+    )

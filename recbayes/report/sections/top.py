@@ -1,0 +1,63 @@
+"""The head of the page: the decision in one sentence, what it brings and costs, what not to use, key figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from recbayes.report.decision import Decision
+from recbayes.report.html import Html, b, breakable, div, h1, join, p, span, tag
+from recbayes.report.numbers import fixed, interval, percent, seconds
+from recbayes.report.run import Run
+from recbayes.report.sections.method import timings
+
+FIGURE = re.compile(r"([+−]?\d[\d.,]*%)")
+
+
+def top(run: Run, decision: Decision) -> Html:
+    """The head."""
+    points = [
+        ("What it brings", decision.gain),
+        ("What it costs", decision.cost),
+        ("What not to use", decision.avoid),
+        ("How far to trust it", decision.trust),
+    ]
+    return tag(
+        "header",
+        p(span("recbayes", class_="brand"), span(source(run), class_="source"), class_="kicker"),
+        h1(_marked(decision.headline)),
+        div([div(b(name), p(words), class_="point") for name, words in points if words], class_="points"),
+        div(
+            [div(span(value, class_="big"), span(label, class_="note"), class_="tile") for value, label in tiles(run, decision)],
+            class_="tiles",
+        ),
+    )
+
+
+def source(run: Run) -> str:
+    """What was looked at: the log's path and the run folder's name."""
+    path = ((run.config or {}).get("log") or {}).get("path")
+    return " · ".join(str(part) for part in (path, run.folder.name) if part)
+
+
+def _marked(sentence: str) -> Html:
+    """A sentence with its percentages set in the accent's colour, its names breakable."""
+    return join([span(part, class_="figure") if FIGURE.fullmatch(part) else breakable(part) for part in FIGURE.split(sentence)])
+
+
+def tiles(run: Run, decision: Decision) -> Iterator[tuple[str, str]]:
+    """Key figures and what they are."""
+    chosen = decision.chosen
+    if chosen is not None:
+        yield percent(chosen.lift, signed=True), f"clicks over uniform, {interval(chosen.interval)}"
+        if chosen.greedy_interval is not None:
+            yield percent(chosen.over_greedy, signed=True), f"clicks over greedy, {interval(chosen.greedy_interval)}"
+    if run.calibration is not None:
+        yield percent(run.calibration["coverage"]["0.9"]), "of held-out counts in 90% intervals"
+        network, baselines = run.calibration["log_likelihood_per_row"], run.calibration["baselines"]
+        if baselines:
+            yield fixed(network - max(baselines.values()), 3, signed=True), "nats a row over the best baseline"
+    if run.simulation is not None and run.simulation.get("groups"):
+        yield fixed(run.simulation["groups"], 0), "held-out groups replayed"
+    if timings(run):
+        yield seconds(sum(timings(run).values())), "for all stages"

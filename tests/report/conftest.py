@@ -1,0 +1,219 @@
+"""A made-up run folder: every file that the stages would write, small, with hostile texts in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from recbayes.calibration import (
+    condense,
+    count_quantile,
+    coverage,
+    coverage_by,
+    covered,
+    deciles,
+    histogram,
+    pit,
+    reliability,
+    share_interval,
+)
+from recbayes.calibration import sharpness as sharpness_of
+from recbayes.calibration.coverage import LEVELS
+
+HOSTILE = '</svg><script>document.body.remove()</script> "quotes" & <b>tags</b> 🦄 won\'t bite'
+POLICIES: dict[str, tuple[dict[str, Any], float, float, float]] = {
+    # name: (config, final lift, early lift, half width against greedy)
+    "uniform": ({"kind": "uniform"}, 0.0, 0.0, 0.01),
+    "counts/greedy": ({"kind": "greedy", "learner": {"kind": "counts", "prior": "flat"}, "name": "counts/greedy"}, 0.078, 0.03, 0.012),
+    "density/greedy": ({"kind": "greedy", "learner": {"kind": "density"}}, 0.101, 0.066, 0.006),
+    "density/ucb": ({"kind": "ucb", "learner": {"kind": "density"}, "exploration": 1.0}, 0.112, 0.07, 0.006),
+    "density/ucb_double": (
+        {"kind": "ucb", "learner": {"kind": "density"}, "exploration": 2.0, "name": "density/ucb_double"},
+        0.097,
+        0.06,
+        0.006,
+    ),
+    "density/thompson": ({"kind": "thompson", "learner": {"kind": "density"}, "exploration": 1.0}, 0.07, 0.045, 0.006),
+    "density/thompson_quarter": (
+        {"kind": "thompson", "learner": {"kind": "density"}, "exploration": 0.25, "name": "density/thompson_quarter"},
+        0.118,
+        0.072,
+        0.006,
+    ),
+    "density/knowledge_gradient": ({"kind": "knowledge_gradient", "learner": {"kind": "density"}}, 0.109, 0.064, 0.006),
+}
+
+
+def make_run(folder: Path, *, rows: int = 400, chosen: str = "density/thompson_quarter", greedy: str = "density/greedy") -> Path:
+    """Writes the whole folder and returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder)
+    write_audit(folder)
+    write_training(folder)
+    write_model(folder, rows)
+    write_simulation(folder, chosen, greedy)
+    write_rest(folder)
+    return folder
+
+
+def _dump(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_config(folder: Path) -> None:
+    config = {
+        "seed": 0,
+        "log": {"path": "example:upworthy", "columns": {"clicks": "clicks", "impressions": "impressions"}},
+        "simulate": {"world": {"kind": "queue", "steps": 50}, "policies": [config for config, *_ in POLICIES.values()]},
+        "versions": {"recbayes": "0.1.0", "tensorflow": "2.21.0"},
+        "fingerprint": "77b01f3a",
+        "attribution": "Matias et al. 2021, The Upworthy Research Archive, CC BY 4.0",
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def write_audit(folder: Path) -> None:
+    findings = [
+        {
+            "check": "randomisation",
+            "severity": "warn",
+            "rows": 4274,
+            "message": "rows in randomization_imbalance_window are flagged by the archive's authors.",
+        },
+        {"check": "leaks", "severity": "warn", "rows": 0, "message": f"winner is a function of the outcome: {HOSTILE}"},
+        {"check": "duplicates", "severity": "ok", "rows": [3, 8], "message": "rows equal in all columns but the counts."},
+    ]
+    aa = {"chi2_per_dof": 1.70, "interval": [1.55, 1.86], "rows": 1320, "distinct": 2.86}
+    _dump(folder / "audit.json", {"verdict": "warn", "findings": findings, "aa": aa})
+
+
+def write_training(folder: Path) -> None:
+    epochs = np.arange(1, 13)
+    frame = pd.DataFrame(
+        {
+            "epoch": epochs,
+            "loss": 3.95 + 0.5 * np.exp(-epochs / 2),
+            "held_out_log_likelihood": -(4.12 + 0.35 * np.exp(-epochs / 1.5) + 0.004 * np.maximum(epochs - 6, 0) ** 1.5),
+            "seconds": 0.8,
+            "rows_per_second": 21_000.0,
+        }
+    )
+    frame.to_csv(folder / "training.csv", index=False)
+
+
+def write_model(folder: Path, rows: int) -> None:
+    """Calibrated predictions of simulated rows, and their figures by the library's own functions."""
+    rng = np.random.default_rng(0)
+    groups = np.sort(rng.integers(0, rows // 4, rows))
+    segments = np.unique(groups, return_inverse=True)[1].astype(np.int32)
+    impressions = rng.integers(800, 6000, rows)
+    mean = np.clip(rng.lognormal(np.log(0.012), 0.3, rows), 0.002, 0.1)
+    data, model = 0.55 * mean * rng.uniform(0.8, 1.2, rows), mean * rng.gamma(4.0, 0.04, rows)
+    concentration = mean * (1 - mean) / (data**2 + model**2) - 1
+    draws = rng.beta(mean * concentration, (1 - mean) * concentration, (400, rows))
+    clicks = rng.binomial(impressions, rng.beta(mean * concentration, (1 - mean) * concentration)).astype(float)
+    points = condense(draws)
+    low, high = count_quantile([0.05, 0.95], impressions, points)
+    values = pit(clicks, impressions, points)
+    frame = pd.DataFrame(
+        {
+            "item": np.arange(rows),
+            "group": [f"test{g}" for g in groups],
+            "clicks": clicks.astype(int),
+            "impressions": impressions,
+            "mean": mean,
+            "data_stddev": data,
+            "model_stddev": model,
+            "stddev": np.sqrt(data**2 + model**2),
+            "lower": np.quantile(draws, 0.05, axis=0),
+            "upper": np.quantile(draws, 0.95, axis=0),
+            "clicks_lower": low.astype(int),
+            "clicks_upper": high.astype(int),
+            "pit": values,
+            "new": [("4 of 11 words of headline new" if i % 3 else "") for i in range(rows)],
+            "headline": [
+                f"{i}: {HOSTILE}" if i % 2 else f"Someone Gave {i} Parents A Simple Question. Their Answers Say Everything."
+                for i in range(rows)
+            ],
+        }
+    )
+    frame.to_parquet(folder / "predictions.parquet")
+    tenths = deciles(impressions)
+    parts = {str(level): coverage_by(values, tenths, level=level, clusters=segments) for level in LEVELS}
+    figures = {
+        "rows": rows,
+        "groups": int(segments.max() + 1),
+        "log_likelihood_per_row": -4.114,
+        "baselines": {"constant": -17.33, "beta_binomial": -4.835, "page_effect": -4.178},
+        "coverage": coverage(values),
+        "coverage_interval": {str(level): share_interval(covered(values, level), segments) for level in LEVELS},
+        "coverage_by_decile": {level: part.coverage.tolist() for level, part in parts.items()},
+        "coverage_by_decile_interval": {level: part[["lower", "upper"]].to_numpy().tolist() for level, part in parts.items()},
+        "decile_impressions": pd.Series(impressions).groupby(tenths).median().tolist(),
+        "pit": histogram(values).tolist(),
+        "reliability": reliability(clicks, impressions.astype(float), mean, clusters=segments),
+        "sharpness": sharpness_of(mean, data, model, frame.lower.to_numpy(), frame.upper.to_numpy()),
+    }
+    _dump(folder / "calibration.json", figures)
+
+
+def write_simulation(folder: Path, chosen: str, greedy: str) -> None:
+    rng = np.random.default_rng(1)
+    steps, seeds, total = 50, 6, 2_000_000
+    share = np.arange(1, steps + 1) / steps
+    frames, policies = [], {}
+    at_greedy = POLICIES[greedy][1]
+    for name, (_, lift, early, half) in POLICIES.items():
+        rise = early + (lift - early) * (1 - np.exp(-3 * (share - 0.1))) / (1 - np.exp(-2.7)) if name != "uniform" else 0 * share
+        rise = np.where(share < 0.1, rise * 0 + early * share / 0.1, rise)
+        for seed in range(seeds):
+            noise = 0.0 if name == "uniform" else rng.normal(0, 0.002)
+            expected = total * share * 0.012 * (1 + rise + noise)
+            frame = {
+                "policy": name,
+                "seed": seed,
+                "decisions": (total * share).astype(int),
+                "clicks": expected.round(),
+                "expected_clicks": expected,
+            }
+            frames.append(pd.DataFrame(frame))
+        over = (1 + lift) / (1 + at_greedy) - 1
+        policies[name] = {
+            "clicks": total * 0.012 * (1 + lift),
+            "lift_over_uniform": lift,
+            "interval": [lift - 0.015, lift + 0.015] if name != "uniform" else [0.0, 0.0],
+            "lift_over_greedy": over,
+            "interval_over_greedy": [over - half, over + half] if name != greedy else [0.0, 0.0],
+        }
+    pd.concat(frames).to_parquet(folder / "simulation.parquet")
+    _dump(folder / "simulation.json", {"chosen": chosen, "groups": 638, "groups_left_out": 142, "policies": policies})
+
+
+def write_rest(folder: Path) -> None:
+    names = ["policy", "estimator", "value", "stderr", "interval", "ess", "effective_clicks", "verdict", "reason"]
+    estimates = [
+        ["bts", "ips", 0.00455, 0.0011, [0.0024, 0.0067], 812.0, 31.0, "do_not_trust", f"31 effective clicks, under 50 {HOSTILE}"],
+        ["bts", "dr", 0.00473, 0.0008, [0.0031, 0.0063], 812.0, 64.0, "trust", ""],
+    ]
+    _dump(folder / "evaluation.json", {"estimates": [dict(zip(names, row)) for row in estimates]})
+    (folder / "export").mkdir(exist_ok=True)
+    tensors = {"inputs": {"headline": {"dtype": "string", "shape": [None]}}, "outputs": {"mean": {"dtype": "float32", "shape": [None]}}}
+    metadata = {
+        "policy": {"kind": "thompson", "name": "density/thompson_quarter", "exploration": 0.25},
+        "signatures": {"click_rate": tensors, "decide": tensors},
+    }
+    _dump(folder / "export" / "metadata.json", metadata)
+    stages = {name: {"seconds": took} for name, took in {"audit": 1.2, "train": 31.0, "simulate": 96.4, "export": 12.9}.items()}
+    _dump(folder / "stages.json", {"recbayes": "0.1.0", "stages": stages})
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run; read only."""
+    return make_run(tmp_path_factory.mktemp("runs") / "quickstart")
