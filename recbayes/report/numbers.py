@@ -45,7 +45,7 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
 def seconds(value: float) -> str:
     """A time span.
 
-    >>> seconds(0.25), seconds(12.3), seconds(200), seconds(7300)
+    >>> seconds(0.26), seconds(12.3), seconds(200), seconds(7320)
     ('0.3 s', '12 s', '3 min 20 s', '2 h 2 min')
     """
     if not math.isfinite(value):

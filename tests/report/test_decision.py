@@ -1,0 +1,76 @@
+"""The first sentences: a wrong word there is a wrong decision."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbayes.report.decision import avoid, cost, gain, headline
+from recbayes.report.outcomes import Outcome
+
+
+def outcome(name: str, lift: float, over: float, *, half: float = 0.005, kind: str = "", early: float = float("nan")) -> Outcome:
+    learner, _, tail = name.rpartition("/")
+    ends = (over - half, over + half)
+    return Outcome(name, 1000.0, lift, (lift - 0.015, lift + 0.015), over, ends, early, kind or tail, learner, 1.0, {})
+
+
+UCB = outcome("density/ucb", 0.112, 0.02)
+
+
+def test_a_clear_winner_is_named_with_both_lifts() -> None:
+    """Which policy, and its lift over uniform and over greedy, in the first sentence."""
+    assert headline(UCB) == "Use density/ucb: it earns 11.2% more clicks than uniform and 2.0% more than greedy."
+    assert "(9.7 to 12.7%)" in gain(UCB)
+    assert "(1.5 to 2.5%)" in gain(UCB)
+
+
+@pytest.mark.parametrize("chosen", [outcome("density/ucb", 0.112, 0.002), outcome("density/greedy", 0.112, 0.0, half=0.0)])
+def test_greedy_as_good_as_exploring_is_the_first_line(chosen: Outcome) -> None:
+    """Where the paired interval holds 0, or greedy itself was chosen, nobody should build an exploring system for this report."""
+    assert headline(chosen).startswith("Greedy is as good as exploring")
+
+
+def test_a_choice_that_lost_on_the_test_groups_is_not_recommended() -> None:
+    """The choice is made on training groups; the test groups have the last word."""
+    assert headline(outcome("density/thompson", 0.07, -0.03)).startswith("Use greedy: density/thompson")
+
+
+def test_no_lift_over_uniform_is_said() -> None:
+    """An interval that holds 0 is no lift."""
+    assert headline(outcome("density/ucb", 0.01, 0.0)).startswith("No policy is shown to beat uniform")
+
+
+def test_full_width_thompson_is_warned_of() -> None:
+    """The worst policy first, why, then the others; uniform is no news."""
+    losers = [outcome("density/thompson", 0.06, -0.034), outcome("counts/greedy", 0.07, -0.02), outcome("uniform", 0.0, -0.09)]
+    words = avoid(UCB, [UCB, *losers])
+    assert words.startswith("density/thompson earns 3.4% fewer clicks than greedy (−3.9 to −2.9%): it explores more")
+    assert "Worse than greedy too: counts/greedy." in words
+    assert "clearly worse" in avoid(UCB, [UCB, losers[-1]])
+
+
+@pytest.mark.parametrize(
+    ("early", "final", "words"),
+    [
+        (0.01, 0.11, "makes up for that later"),
+        (0.01, 0.09, "does not make up for that"),
+        (0.05, 0.11, "Nothing that the replay can see"),
+    ],
+)
+def test_the_cost_is_early_clicks_against_greedy_on_the_same_learner(early: float, final: float, words: str) -> None:
+    """Not against greedy on another learner, whose prior may be worse."""
+    greedy = outcome("density/greedy", 0.10, 0.0, early=0.03)
+    other = outcome("counts/greedy", 0.05, -0.05, early=0.001)
+    assert words in cost(outcome("density/ucb", final, 0.01, early=early), [other, greedy])
+
+
+def test_greedy_costs_nothing_and_learns_nothing() -> None:
+    """What a reader should know before leaving exploration out."""
+    assert "Nor does it learn" in cost(outcome("density/greedy", 0.1, 0.0), [])
+
+
+def test_a_missing_figure_is_silence_not_a_number() -> None:
+    """No greedy in the replay: no cost is claimed, and no interval."""
+    alone = UCB._replace(greedy_interval=None, over_greedy=float("nan"))
+    assert cost(alone, [alone]) == ""
+    assert "greedy" not in gain(alone)

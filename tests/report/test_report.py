@@ -1,0 +1,150 @@
+"""The page from a run folder: everything is in it, nothing breaks it, whatever stages have run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from recbayes.report import write
+from recbayes.types import UserError
+
+STAGES = {
+    "audit": ["audit.json"],
+    "train": ["training.csv", "predictions.parquet", "calibration.json"],
+    "simulate": ["simulation.parquet", "simulation.json"],
+    "evaluate": ["evaluation.json"],
+    "export": ["export"],
+    "config": ["config.yaml", "stages.json"],
+}
+ORDER = ["replay", "exploration", "policies", "evaluation", "calibration", "likelihood", "training", "doubt", "audit", "export", "method"]
+
+
+class Balance(HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[str] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append(name)
+        self.ids += [value or "" for key, value in attributes if key == "id"]
+        if name not in ("meta", "wbr"):
+            self.open.append(name)
+
+    def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append(name)
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+
+@pytest.fixture(scope="module")
+def page(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(run_folder, out=tmp_path_factory.mktemp("page") / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_stands_alone(page: str) -> None:
+    """Well-formed, for phones, without a script or anything from the network."""
+    parsed = Balance(page)
+    assert parsed.open == []
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert "script" not in parsed.elements
+    assert "img" not in parsed.elements
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!#)", page)
+    assert not re.search(r"url\(|@import", page)
+    assert 'name="viewport"' in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_decision_comes_first_and_the_sections_follow_in_order(page: str) -> None:
+    """Readers stop early: what matters is on top."""
+    heads = re.findall(r"<h1>(.*?)</h1>", page)
+    assert len(heads) == 1
+    assert re.sub("<.*?>", "", heads[0]).startswith("Use density/thompson_quarter: it earns 11.8% more clicks than uniform and 1.5% more")
+    places = [page.index(f'<section id="{anchor}"') for anchor in ORDER]
+    assert places == sorted(places)
+    assert page.index("<h1>") < places[0]
+
+
+def test_texts_of_the_log_stay_texts(page: str) -> None:
+    """Headlines, findings and reasons hold markup, quotes and emoji: shown, never run."""
+    assert page.count("&lt;script&gt;document.body.remove()&lt;/script&gt;") >= 3
+    assert "🦄" in page
+    assert "<script" not in page
+
+
+def test_both_cautions_of_the_same_arms_check_are_there(page: str) -> None:
+    """Replay's intervals over replicas are too narrow, and A/A tests were left out."""
+    assert "chi² 1.70 a degree of freedom (95% interval 1.55 to 1.86), against 2.86 for arms that differ" in page
+    assert "142 groups whose arms all agree" in page
+
+
+def test_every_picture_is_told_in_words(page: str) -> None:
+    """For those who don't see it: a role and a label on each picture that is not repeated beside it in text."""
+    pictures = re.findall(r"<svg [^>]*>", page)
+    assert len(pictures) > 15
+    assert all('role="img" aria-label="' in picture or 'aria-hidden="true"' in picture for picture in pictures)
+    assert not re.search(r"(NaN|nan|inf)[\s\",]", "".join(re.findall(r"<svg.*?</svg>", page)))
+
+
+def test_what_the_reader_needs_to_go_on(page: str) -> None:
+    """Policies, baselines, attribution, config, code to load the export, verdicts."""
+    for words in (
+        "density/thompson_quarter",
+        "one beta-binomial",
+        "CC BY 4.0",
+        "saved_model.load",
+        "thompson_quarter",
+        "do not trust",
+        "tensorflow",
+    ):
+        assert words in page
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "all"])
+def test_a_missing_stage_is_a_hint_not_an_error(stage: str, run_folder: Path, tmp_path: Path) -> None:
+    """The report of half a run shows that half and says how to get the rest."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for name in STAGES[stage] if stage != "all" else [n for names in STAGES.values() for n in names]:
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+    page = write(folder).read_text(encoding="utf-8")
+    assert Balance(page).open == []
+    if stage in ("audit", "train", "simulate", "export"):
+        assert f"recbayes {stage} CONFIG" in page
+
+
+def test_the_report_lands_in_the_run_folder_and_can_be_written_again(run_folder: Path, tmp_path: Path) -> None:
+    """By default report.html beside the stages' files; a second call replaces it and leaves nothing else."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    assert write(folder) == folder / "report.html"
+    before = sorted(path.name for path in folder.iterdir())
+    first = write(folder).read_text(encoding="utf-8")
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert first == write(folder).read_text(encoding="utf-8")
+
+
+def test_no_folder_and_a_broken_file_are_named(run_folder: Path, tmp_path: Path) -> None:
+    """What, where, how to mend."""
+    with pytest.raises(UserError, match=r"there is no run folder .*nowhere"):
+        write(tmp_path / "nowhere")
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (folder / "simulation.json").write_text('{"chosen": ')
+    with pytest.raises(UserError, match=r"simulation\.json can't be read .* run its stage again"):
+        write(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_replay_without_uniform_says_what_to_add(run_folder: Path, tmp_path: Path) -> None:
+    """Lift curves need it; the rest of the page does not."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for name in ("simulation.json", "config.yaml"):
+        (folder / name).write_text((folder / name).read_text().replace('"uniform"', '"even"'))
+    assert "the replay has no uniform policy" in write(folder).read_text(encoding="utf-8").lower()
