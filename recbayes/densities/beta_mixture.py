@@ -123,8 +123,11 @@ class BetaMixtureFamily:
         return BetaMixture(tf.nn.log_softmax(weights, -1), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0)))
 
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """One beta-binomial's fit to the counts; components differ in their concentration, by a factor 4 from the first to the last."""
-        mean, concentration = baselines.beta_binomial(clicks, impressions)
+        """One beta-binomial's fit to the counts."""
+        return self.start_at(*baselines.beta_binomial(clicks, impressions))
+
+    def start_at(self, mean: float, concentration: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Outputs [P] of one beta; components differ in their concentration, by a factor 4 from the first to the last."""
         apart = np.linspace(-1.0, 1.0, self.components) * np.log(2.0) if self.components > 1 else np.zeros(1)
         logits = np.full(self.components, np.log(mean) - np.log1p(-mean))
         return np.concatenate([np.zeros(self.components), logits, np.log(concentration) + apart]).astype(np.float32)

@@ -70,5 +70,8 @@ class Family(Protocol):
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Outputs [P] of the fit without features: the head's bias."""
 
+    def start_at(self, mean: float, concentration: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Outputs [P] at this mean click rate and this concentration (the spread of rows, in impressions)."""
+
     def settings(self) -> dict[str, Any]:
         """What to give the function `name` to build the family again."""
