@@ -1,0 +1,334 @@
+"""`fit`: a log, features and four choices in, a fitted model out; `Fitted`: what it knows about rows it has not seen.
+
+Training goes twice. First without the newest tenth of the groups, whose log likelihood says how many epochs are enough; then on all
+groups for so many. The test log is never looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recbayes import densities, models, posteriors
+from recbayes.densities import baselines
+from recbayes.densities.group_effect import GroupEffect
+from recbayes.features import Encoder, Feature
+from recbayes.log import Log
+from recbayes.posteriors import Batch, Network, Posterior
+from recbayes.predictive import Predictive
+from recbayes.training import Progress, Rows, Schedule, Trained, batches, group_count, train
+from recbayes.types import Array, Tensor, UserError
+
+MEDIAN_IMPRESSIONS = 100
+"""Below this median of a group's impressions a group effect is not fitted unless asked for."""
+_CHUNK = 4096
+_LIST = "fitted.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fitted click model.
+
+    encoder: raw columns to tensors; model: the network; family: outputs to a density; posterior, state: what is known of the weights;
+    group: the column whose rows share an effect, or None; history: a record an epoch; record: figures of the fit.
+    """
+
+    encoder: Encoder
+    model: keras.Model
+    family: Any
+    posterior: Posterior
+    state: Any
+    group: str | None
+    history: list[dict[str, float]]
+    record: dict[str, Any]
+
+    @property
+    def network(self) -> Network:
+        """The model as the posterior's functions take it."""
+        return network_of(self.model, self.family, self.group, {"log_tau": 0.0}, self.record["rows"])
+
+    @property
+    def group_effect(self) -> GroupEffect | None:
+        """The page effect with its fitted tau, or None."""
+        return GroupEffect(tf.exp(self.posterior.extras(self.state)["log_tau"])) if self.group else None
+
+    def draw(self, draws: int | None = None, seed: int = 0) -> Any:
+        """Weight draws: a structure of tensors for `outputs`; by default as many as the posterior was built with."""
+        return self.posterior.sample(self.network, self.state, draws or self.posterior.draws, tf.constant([seed, 1], tf.int32))
+
+    def outputs(self, encoded: Mapping[str, Tensor], weights: Any) -> Tensor:
+        """The network's raw outputs under each draw, [S, N, P]; TensorFlow operations only, so it goes into an export."""
+        return self.posterior.outputs(self.network, weights, dict(encoded))
+
+    def densities(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Any:
+        """The click rate's density of each row of a log (or mapping of columns) under each draw, leaves [S, N, K], from features alone."""
+        encoded = encode(self.encoder, columns_of(log, self.encoder))
+        weights, chunks = self.draw(draws, seed), []
+        rows = len(next(iter(encoded.values())))
+        for start in range(0, rows, _CHUNK):
+            part = {name: tf.constant(value[start : start + _CHUNK]) for name, value in encoded.items()}
+            chunks.append(self.family.density(self.outputs(part, weights)))
+        return tf.nest.map_structure(lambda *leaves: tf.concat(leaves, axis=1), *chunks)
+
+    def predict(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
+        """What is known of each row's click rate from its features alone: B = N decisions of one candidate, the page effect integrated out."""
+        density = tf.nest.map_structure(lambda leaf: leaf[:, :, None, :], self.densities(log, draws=draws, seed=seed))  # [S, N, 1, K]
+        if self.group_effect is None:
+            return Predictive.from_draws(density)
+        return Predictive.from_draws(density, group_effect=self.group_effect)
+
+    def log_likelihood(self, log: Log, *, draws: int | None = None, seed: int = 0) -> Array:
+        """Log probability of each group's clicks, joint over its rows, the posterior's draws averaged, float64 [G]."""
+        density = self.densities(log, draws=draws, seed=seed)
+        segments, groups = segments_of(log, self.group)
+        joint = joint_log_likelihood(density, self.group_effect, log.clicks, log.impressions, segments, groups)  # [S, G]
+        joint = tf.cast(joint, tf.float64)
+        return (tf.reduce_logsumexp(joint, axis=0) - np.log(joint.shape[0])).numpy()
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the model, the encoder and the posterior's state into a folder, which `load` reads."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.model.save(path / "model.keras")
+        self.encoder.save(path)
+        np.savez(path / "state.npz", **{f"t{i}": np.asarray(t) for i, t in enumerate(tf.nest.flatten(self.state))})
+        about = {
+            "family": {"kind": self.family.name, **self.family.settings()},
+            "posterior": {"kind": self.posterior.kind, **self.posterior.settings},
+            "group": self.group,
+            "history": self.history,
+            "record": self.record,
+        }
+        (path / _LIST).write_text(json.dumps(about, indent=1))
+
+    def _repr_html_(self) -> str:
+        tau = f", page effect {float(self.group_effect.tau):.2f}" if self.group_effect is not None else ""
+        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {self.record['rows']:,} rows, {self.record['epochs']} epochs</p>"
+
+
+def fit(
+    log: Log,
+    *,
+    features: Sequence[Feature],
+    density: Any = None,
+    group_effect: str | bool | None = None,
+    posterior: Posterior | None = None,
+    model: models.Builder | None = None,
+    epochs: int = 30,
+    batch_size: int = 512,
+    learning_rate: float = 0.003,
+    patience: int = 8,
+    held_out: float = 0.1,
+    oov_share: float = 0.1,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fits a click model to a training log.
+
+    Args:
+      log: the training rows; events are summed to counts first.
+      features: what the network sees.
+      density: the family of the click rate's distribution.
+      group_effect: the column whose rows share an effect, or False; by default the log's group column, unless its median
+        group has under 100 impressions.
+      posterior: how doubt about the weights is expressed; by default `last_layer()`.
+      model: builds the network, `(specs, size, location) -> keras.Model`; by default `ddn()`.
+      epochs: passes over the rows, at most.
+      batch_size: rows a step, about: groups stay whole.
+      learning_rate: Adam's first step size; it falls along half a cosine.
+      patience: epochs without a better held-out log likelihood before training stops.
+      held_out: share of the groups, the newest ones, that decide how many epochs are enough; 0 trains `epochs` at once.
+      oov_share: share of the groups trained on once more each epoch with categories hidden.
+      seed: the result is a function of log, arguments and seed.
+      checkpoint: a folder; an interrupted fit of the same arguments goes on from it.
+      progress: called after each epoch with (done, of, figures).
+
+    Returns: the fitted model.
+    Raises: UserError for a log that cannot be fitted, with what is wrong.
+    """
+    family = density if density is not None else densities.beta_mixture()
+    method = posterior if posterior is not None else posteriors.last_layer()
+    build = model if model is not None else models.ddn()
+    if not features:
+        raise UserError("fit: no features. Name at least one column, say features=[rb.text('headline')]")
+    log = log.counts()
+    schedule = Schedule(epochs, batch_size, learning_rate, patience, oov_share, seed)
+    group = chosen_group(log, group_effect)
+    token = fingerprint(log, features, family, method, schedule, group, held_out)
+
+    def one(part: Log, schedule: Schedule, name: str, judge: Log | None) -> tuple[Encoder, keras.Model, Trained]:
+        keras.utils.set_random_seed(seed)
+        encoder = Encoder.fit(features, columns_of(part, None, features))
+        network, rows = prepare(part, encoder, family, build, group)
+        folder = Path(checkpoint) / f"{name}_{token}" if checkpoint is not None else None
+        score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
+        hide = hider(encoder, schedule)
+        return encoder, network.model, train(network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress)
+
+    history: list[dict[str, float]] = []
+    if held_out > 0 and segments_of(log, group)[1] >= 20:
+        older, newest = log.split(by="time" if log.time is not None else "group", test_fraction=held_out)
+        first = one(older, schedule, "search", newest)[2]
+        history = first.history
+        schedule = schedule._replace(epochs=first.best_epoch)
+    encoder, network, trained = one(log, schedule, "final", None)
+    record = {"rows": len(log), "groups": segments_of(log, group)[1], "epochs": schedule.epochs, "seed": seed, "fingerprint": log.fingerprint}
+    return Fitted(encoder, network, family, method, trained.state, group, history or trained.history, record)
+
+
+def load(folder: str | os.PathLike[str]) -> Fitted:
+    """Reads a fitted model that `Fitted.save` wrote.
+
+    Raises: UserError if the folder does not hold one.
+    """
+    path = Path(folder)
+    if not (path / _LIST).is_file():
+        raise UserError(f"{path}: no fitted model here (no {_LIST}). Run the train stage first, or give a run's model folder")
+    about = json.loads((path / _LIST).read_text())
+    family = built(densities, about["family"])
+    method = built(posteriors, about["posterior"])
+    model = keras.models.load_model(path / "model.keras", compile=False)
+    network = network_of(model, family, about["group"], {"log_tau": 0.0}, about["record"]["rows"])
+    like = method.init(network, tf.constant([about["record"]["seed"], 0], tf.int32))
+    with np.load(path / "state.npz") as saved:
+        state = tf.nest.pack_sequence_as(like, [tf.constant(saved[f"t{i}"]) for i in range(len(saved.files))])
+    return Fitted(Encoder.load(path), model, family, method, state, about["group"], about["history"], about["record"])
+
+
+def network_of(model: keras.Model, family: Any, group: str | None, extras: Mapping[str, float], rows: int) -> Network:
+    """The model with the likelihood of whole groups under a density family."""
+
+    def log_likelihood(outputs: Tensor, extras: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        effect = GroupEffect(tf.exp(extras["log_tau"])) if group else None
+        return joint_log_likelihood(
+            family.density(outputs), effect, batch.clicks, batch.impressions, batch.segments, tf.shape(batch.groups)[0]
+        )
+
+    return Network(model, models.prior_stddevs(model), log_likelihood, dict(extras) if group else {}, rows)
+
+
+def joint_log_likelihood(
+    density: Any, effect: GroupEffect | None, clicks: Array, impressions: Array, segments: Array, groups: Any
+) -> Tensor:
+    """Log probability of each group's clicks, [..., G], from rows' densities [..., N]."""
+    clicks, impressions = tf.cast(clicks, tf.float32), tf.cast(impressions, tf.float32)
+    if effect is not None:
+        return effect.log_marginal(density, clicks, impressions, segments, groups)
+    rows = density.log_marginal(clicks, impressions)  # [..., N]
+    last = len(rows.shape) - 1
+    summed = tf.math.unsorted_segment_sum(tf.transpose(rows, [last, *range(last)]), segments, groups)
+    return tf.transpose(summed, [*range(1, last + 1), 0])
+
+
+def prepare(log: Log, encoder: Encoder, family: Any, build: models.Builder, group: str | None) -> tuple[Network, Rows]:
+    """The network at the feature-free fit of the log, and the log's encoded rows."""
+    rows = prepare_rows(log, encoder, group)
+    model = build(encoder.specs, family.size, family.location)
+    tau = 0.0
+    if group:
+        mean, concentration, tau = baselines.page_effect(rows.clicks, rows.impressions, rows.segments)
+        start = family.start_at(mean, concentration)
+    else:
+        start = family.start(rows.clicks, rows.impressions)
+    model.get_layer("head").bias.assign(start)
+    return network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, len(rows.clicks)), rows
+
+
+def prepare_rows(log: Log, encoder: Encoder, group: str | None) -> Rows:
+    """A log's rows encoded."""
+    encoded = encode(encoder, columns_of(log, encoder))
+    segments = segments_of(log, group)[0]
+    return Rows(encoded, np.asarray(log.clicks, np.float32), np.asarray(log.impressions, np.float32), segments, segments)
+
+
+def encode(encoder: Encoder, columns: Mapping[str, Array]) -> dict[str, Array]:
+    """Encoded features of all rows, in chunks, as NumPy arrays."""
+    raw = encoder.raw(columns)
+    rows = len(next(iter(raw.values())))
+    chunks = [encoder({k: v[i : i + 65536] for k, v in raw.items()}) for i in range(0, max(rows, 1), 65536)]
+    return {name: np.concatenate([chunk[name].numpy() for chunk in chunks]) for name in chunks[0]}
+
+
+def scorer(network: Network, method: Posterior, rows: Rows) -> Callable[[Any], float]:
+    """state -> log likelihood a row of the rows, at the state's own point or average of draws, no last look taken."""
+    groups = group_count(rows)
+    whole = list(batches(rows, 2048, np.arange(groups)))
+
+    @tf.function(reduce_retracing=True)
+    def total(weights: Any, extras: dict[str, Tensor], batch: Batch) -> Tensor:
+        outputs = method.outputs(network, weights, batch.inputs)  # [S, N, P]
+        joint = tf.stack([network.log_likelihood(o, extras, batch) for o in tf.unstack(outputs)])
+        return tf.reduce_sum(tf.reduce_logsumexp(joint, axis=0) - tf.math.log(float(joint.shape[0])))
+
+    def score(state: Any) -> float:
+        weights = method.sample(network, state, min(method.draws, 8), tf.constant([0, 2], tf.int32))
+        return float(sum(float(total(weights, method.extras(state), batch)) for batch in whole) / len(rows.clicks))
+
+    return score
+
+
+def hider(encoder: Encoder, schedule: Schedule) -> Callable[[dict[str, Array], int], dict[str, Array]] | None:
+    """(inputs, epoch) -> inputs with random categories out of vocabulary, or None where there is no category."""
+    if not any(spec.kind == "ids" for spec in encoder.specs.values()) or not schedule.oov_share:
+        return None
+
+    def hide(inputs: dict[str, Array], epoch: int) -> dict[str, Array]:
+        mask = encoder.oov_mask(len(next(iter(inputs.values()))), share=1.0, seed=(schedule.seed, epoch))
+        hidden = encoder.oov({name: tf.constant(value) for name, value in inputs.items()}, mask)
+        return {name: np.asarray(value) for name, value in hidden.items()}
+
+    return hide
+
+
+def chosen_group(log: Log, asked: str | bool | None) -> str | None:
+    """The column of the group effect: the one asked for, or the log's group if its groups are large enough."""
+    if isinstance(asked, str):
+        return asked
+    group: str | None = log.columns.group
+    if asked is False or group is None:
+        return None
+    segments, groups = log.segments
+    median = np.median(np.bincount(segments, np.asarray(log.impressions, np.float64), minlength=groups))
+    return group if asked or median >= MEDIAN_IMPRESSIONS else None
+
+
+def segments_of(log: Log, group: str | None) -> tuple[Array, int]:
+    """Each row's group as int32 [N] in order of first appearance, and how many there are. Without a group, rows stand alone."""
+    if group is None:
+        return (np.arange(len(log), dtype=np.int32), len(log)) if log.columns.group is None else log.segments
+    if group == log.columns.group:
+        return log.segments
+    values = np.asarray(log.column(group))
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first)).astype(np.int32)
+    return rank[inverse], len(first)
+
+
+def columns_of(log: Any, encoder: Encoder | None, features: Sequence[Feature] = ()) -> Mapping[str, Any]:
+    """The feature columns of a log, or the mapping that was given."""
+    if not isinstance(log, Log):
+        return log
+    return {f.name: log.column(f.name) for f in (encoder.features if encoder is not None else features)}
+
+
+def built(room: Any, record: Mapping[str, Any]) -> Any:
+    """What `{"kind": NAME, **settings}` says, built by the room's function NAME."""
+    settings = {k: v for k, v in record.items() if k != "kind"}
+    return getattr(room, record["kind"])(**settings)
+
+
+def fingerprint(log: Log, features: Sequence[Feature], family: Any, method: Posterior, schedule: Schedule, group: str | None, held_out: float) -> str:
+    """A short hash of everything that a checkpoint depends on."""
+    parts = [log.fingerprint, [dataclasses.asdict(f) for f in features], family.name, family.settings(), method.kind, method.settings]
+    text = json.dumps([*parts, list(schedule), group, held_out, keras.__version__], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,10 @@
+"""What the network is sure of: one file a method. See README.md in this folder."""
+
+from recbayes.posteriors.base import Batch, Network, Posterior
+from recbayes.posteriors.ensemble import ensemble
+from recbayes.posteriors.last_layer import last_layer
+from recbayes.posteriors.map import map  # noqa: A004 the field's name for it
+from recbayes.posteriors.mc_dropout import mc_dropout
+from recbayes.posteriors.mle import mle
+
+__all__ = ["Batch", "Network", "Posterior", "ensemble", "last_layer", "map", "mc_dropout", "mle"]

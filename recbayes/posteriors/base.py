@@ -1,0 +1,151 @@
+"""The protocol every posterior keeps, and what it is a posterior of.
+
+A posterior is five pure functions. `init` makes a state, `update` takes one gradient step on a batch of whole groups, `finish` looks
+at all rows once after the last step (a Laplace approximation needs it), `sample` draws weights, `outputs` runs the network with
+drawn weights. The objective is the summed log likelihood plus the log prior over the number of rows, so the prior's strength does
+not depend on the batch size (MacKay 1992).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from recbayes.types import Tensor
+
+
+class Batch(NamedTuple):
+    """Rows of whole groups.
+
+    inputs: encoded features, each [N, ...]; clicks, impressions: float32 [N]; segments: int32 [N], the row's group counted from 0;
+    groups: int32 [G], the groups' numbers in the training log; clusters: int32 [G], what a bootstrap draws together.
+    """
+
+    inputs: dict[str, Tensor]
+    clicks: Tensor
+    impressions: Tensor
+    segments: Tensor
+    groups: Tensor
+    clusters: Tensor
+
+
+class Parameters(NamedTuple):
+    """Everything that is learned: the network's weights, and scalars beside it such as the log of the group effect's tau."""
+
+    weights: tuple[Tensor, ...]
+    extras: dict[str, Tensor]
+
+
+class Network(NamedTuple):
+    """What a posterior is a posterior of.
+
+    model: takes a dict of encoded inputs, returns [N, P]; prior_stddev: one a trainable variable, infinite where flat;
+    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows.
+    """
+
+    model: keras.Model
+    prior_stddev: tuple[float, ...]
+    log_likelihood: Callable[[Tensor, Mapping[str, Tensor], Batch], Tensor]
+    extras: dict[str, float]
+    rows: int
+
+    def start(self) -> Parameters:
+        """The model's own initial weights, as tensors."""
+        weights = tuple(tf.convert_to_tensor(v.value) for v in self.model.trainable_variables)
+        return Parameters(weights, {k: tf.constant(v, tf.float32) for k, v in self.extras.items()})
+
+    def call(self, weights: Iterable[Tensor], inputs: Mapping[str, Tensor], *, dropout_seed: Tensor | None = None) -> Tensor:
+        """The model's outputs [N, P] with these weights; with a seed (int32 [2]) dropout is on, its masks a function of the seed."""
+        return call_model(self.model, weights, inputs, dropout_seed=dropout_seed)
+
+
+class Optimizer(NamedTuple):
+    """Adam's state: first and second moments of each parameter, and the number of steps."""
+
+    mean: Any
+    square: Any
+    steps: Tensor
+
+
+class Posterior(NamedTuple):
+    """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
+
+    init(network, seed) -> state
+    update(network, state, batch, seed, learning_rate) -> (state, loss a row)
+    finish(network, state, batches) -> state
+    sample(network, state, draws, seed) -> weights, a structure of tensors
+    outputs(network, weights, inputs) -> [S, N, P]
+    extras(state) -> the scalars beside the network
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    draws: int
+    init: Callable[..., Any]
+    update: Callable[..., Any]
+    finish: Callable[..., Any]
+    sample: Callable[..., Any]
+    outputs: Callable[..., Tensor]
+    extras: Callable[[Any], dict[str, Tensor]]
+
+
+def call_model(model: keras.Model, weights: Iterable[Tensor], inputs: Mapping[str, Tensor], *, dropout_seed: Tensor | None = None) -> Tensor:
+    """`model(inputs)` with the given weights in place of its own, [N, P]."""
+    others = [v.value for v in model.non_trainable_variables]
+    if dropout_seed is not None:
+        others = [
+            tf.cast(dropout_seed, v.dtype) + tf.cast([0, i], v.dtype) if v.path.endswith("seed_generator_state") else value
+            for i, (v, value) in enumerate(zip(model.non_trainable_variables, others, strict=True))
+        ]
+    needed = {name: inputs[name] for name in model.input} if isinstance(model.input, dict) else inputs
+    outputs, _ = model.stateless_call(list(weights), others, needed, training=dropout_seed is not None)
+    return outputs
+
+
+def log_prior(network: Network, weights: Iterable[Tensor]) -> Tensor:
+    """Log of the Gaussian prior of the weights, up to a constant, []."""
+    pairs = zip(weights, network.prior_stddev, strict=True)
+    return -0.5 * tf.add_n([tf.constant(0.0)] + [tf.reduce_sum(tf.square(w)) / s**2 for w, s in pairs if math.isfinite(s)])
+
+
+def loss(network: Network, log_likelihood: Tensor, log_prior: Tensor, batch: Batch) -> Tensor:
+    """Minus (summed log likelihood, the batch scaled to all rows, plus log prior), over the number of rows, []."""
+    rows = tf.cast(tf.shape(batch.clicks)[0], tf.float32)
+    return -tf.reduce_sum(log_likelihood) / rows - log_prior / float(network.rows)
+
+
+def adam_start(parameters: Any) -> Optimizer:
+    """Adam before its first step."""
+    zeros = tf.nest.map_structure(tf.zeros_like, parameters)
+    return Optimizer(zeros, zeros, tf.constant(0.0))
+
+
+def adam(parameters: Any, gradients: Any, state: Optimizer, learning_rate: Tensor) -> tuple[Any, Optimizer]:
+    """One step of Adam as a pure function (Kingma and Ba 2015, arXiv:1412.6980; moments .9 and .99)."""
+    steps = state.steps + 1.0
+    each = tf.nest.map_structure
+    mean = each(lambda m, g: 0.9 * m + 0.1 * g, state.mean, gradients)
+    square = each(lambda s, g: 0.99 * s + 0.01 * tf.square(g), state.square, gradients)
+    rate = learning_rate * tf.sqrt(1.0 - 0.99**steps) / (1.0 - 0.9**steps)
+    moved = each(lambda p, m, s: p - rate * m / (tf.sqrt(s) + 1e-7), parameters, mean, square)
+    return moved, Optimizer(mean, square, steps)
+
+
+def descend(objective: Callable[[Any], Tensor], parameters: Any, optimizer: Optimizer, rate: Tensor) -> tuple[Any, Optimizer, Tensor]:
+    """One Adam step down `objective`: (parameters, optimizer, the objective before the step)."""
+    with tf.GradientTape() as tape:
+        tape.watch(tf.nest.flatten(parameters))
+        value = objective(parameters)
+    flat = tape.gradient(value, tf.nest.flatten(parameters), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradients = tf.nest.pack_sequence_as(parameters, [tf.convert_to_tensor(g) for g in flat])
+    parameters, optimizer = adam(parameters, gradients, optimizer, rate)
+    return parameters, optimizer, value
+
+
+def unfinished(network: Network, state: Any, batches: Iterable[Batch]) -> Any:
+    """The `finish` of a method that needs no last look at the rows."""
+    return state

@@ -1,0 +1,189 @@
+"""A Gaussian posterior on the last layer, and on the wide weights beside it; the rest of the network stays at its MAP.
+
+Outputs are linear in both, so draws are cheap and exact given the features. The head has a full covariance; its precision is the
+prior's plus the outer products of the groups' scores (the empirical Fisher: the exact Hessian at an early-stopped point is not
+positive definite). The wide weights, one a token, have a diagonal one: without them all doubt would be common to a page.
+
+Source: Kristiadi, Hein, Hennig 2020, arXiv:2002.10118; Daxberger et al. 2021, Laplace redux, arXiv:2106.14806.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
+from recbayes.posteriors import base
+from recbayes.posteriors import point_estimate as point
+from recbayes.random import fold, normal
+from recbayes.types import Tensor
+
+
+def last_layer(*, draws: int = 64, prior_scale: float = 1.0) -> base.Posterior:
+    """Laplace on the head (full covariance) and on the wide weights (diagonal).
+
+    Args:
+      draws: weight draws a prediction averages over.
+      prior_scale: multiplies every prior standard deviation of the model.
+
+    Raises:
+      ValueError: at training, if the model has no dense layer named `head`.
+
+    >>> last_layer(draws=16).draws
+    16
+    """
+
+    def step(network: base.Network, state: State, batch: base.Batch, seed: Tensor, rate: Tensor) -> tuple[State, Tensor]:
+        fitted, loss = point.update(network, state.fitted, batch, rate, prior_scale=prior_scale)
+        return state._replace(fitted=fitted), loss
+
+    def last(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:
+        return finish(network, state, batches, prior_scale=prior_scale)
+
+    settings = {"draws": draws, "prior_scale": prior_scale}
+    return base.Posterior("last_layer", settings, draws, init, step, last, sample, outputs, lambda state: point.extras(state.fitted))
+
+
+class State(NamedTuple):
+    """The MAP fit; precision of the head's entries, [(H + 1) P, (H + 1) P]; precision of each wide weight, [V] a wide layer."""
+
+    fitted: point.State
+    head: Tensor
+    wide: tuple[Tensor, ...]
+
+
+class Draws(NamedTuple):
+    """MAP weights; the head's deviations from them [S, H + 1, P]; the wide weights' deviations, [V, S] a wide layer."""
+
+    weights: tuple[Tensor, ...]
+    head: Tensor
+    wide: tuple[Tensor, ...]
+
+
+class Layers(NamedTuple):
+    """The parts of a model that carry the posterior: the head, the wide layers, and a model of what goes into them."""
+
+    head: keras.layers.Dense
+    wide: tuple[keras.layers.Embedding, ...]
+    location: tuple[int, ...]
+    below: keras.Model
+
+
+def init(network: base.Network, seed: Tensor) -> State:
+    """The MAP's start; precisions of the prior alone."""
+    layers = find_layers(network.model)
+    size = (layers.head.kernel.shape[0] + 1) * layers.head.units
+    return State(point.init(network, seed), tf.eye(size), tuple(tf.ones([w.input_dim]) for w in layers.wide))
+
+
+def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float) -> State:
+    """Precisions at the MAP: the prior's plus squared scores, summed over all groups."""
+    layers = find_layers(network.model)
+
+    @tf.function(reduce_retracing=True)
+    def scores(batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return squared_scores(network, layers, state.fitted.parameters, batch)
+
+    head, wide = prior_precisions(network, layers, prior_scale)
+    for batch in batches:
+        more_head, more_wide = scores(batch)
+        head, wide = head + more_head, tuple(w + m for w, m in zip(wide, more_wide, strict=True))
+    return state._replace(head=head, wide=wide)
+
+
+def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Draws:
+    """Independent draws of the deviations from the MAP."""
+    layers = find_layers(network.model)
+    width, size = layers.head.kernel.shape[0] + 1, layers.head.units
+    factor = tf.linalg.cholesky(tf.cast(state.head, tf.float64))
+    noise = tf.cast(normal(fold(seed, 0), [width * size, draws]), tf.float64)
+    head = tf.transpose(tf.linalg.triangular_solve(factor, noise, adjoint=True))  # [S, (H + 1) P]
+    wide = tuple(normal(fold(seed, 1 + i), [p.shape[0], draws]) / tf.sqrt(p)[:, None] for i, p in enumerate(state.wide))
+    return Draws(state.fitted.parameters.weights, tf.reshape(tf.cast(head, tf.float32), [draws, width, size]), wide)
+
+
+def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) -> Tensor:
+    """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
+    layers = find_layers(network.model)
+    features, ids = into_layers(network, layers, weights.weights, inputs)
+    moved = network.call(weights.weights, inputs)[None] + tf.einsum("nh,shp->snp", features, weights.head)
+    if not layers.wide:
+        return moved
+    shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
+    return moved + tf.transpose(shift)[:, :, None] * on_location(layers)
+
+
+def find_layers(model: keras.Model) -> Layers:
+    """The model's head and wide layers."""
+    named = {layer.name: layer for layer in model.layers}
+    head = named.get("head")
+    if not isinstance(head, keras.layers.Dense):
+        raise ValueError("last_layer: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')")
+    target = named.get("on_location")
+    wide = tuple(layer for name, layer in named.items() if name.startswith("wide_")) if target is not None else ()
+    below = keras.Model(model.input, [head.input, *(layer.input for layer in wide)])
+    return Layers(head, wide, target.location if target is not None else (), below)
+
+
+def into_layers(network: base.Network, layers: Layers, weights: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """What goes into the head, a column of ones added, [N, H + 1], and the ids that go into each wide layer."""
+    position = {id(v): i for i, v in enumerate(network.model.trainable_variables)}
+    needed = [weights[position[id(v)]] for v in layers.below.trainable_variables]
+    features, *ids = base.call_model(layers.below, needed, inputs) if layers.wide else [base.call_model(layers.below, needed, inputs)]
+    return tf.concat([features, tf.ones_like(features[:, :1])], axis=1), ids
+
+
+def on_location(layers: Layers) -> Tensor:
+    """1 at the outputs that the wide part moves, [P]."""
+    return tf.constant([1.0 if i in layers.location else 0.0 for i in range(layers.head.units)])
+
+
+def wide_sum(layer: keras.layers.Embedding, deviations: Tensor, ids: Tensor) -> Tensor:
+    """Sum over a row's ids of their deviations: [V, S], ids [N] or [N, L] -> [N, S]."""
+    found = tf.gather(deviations, ids)
+    if not isinstance(layer, BagEmbedding):
+        return found
+    return tf.einsum("nls,nl->ns", found, tf.cast(ids >= FIRST_TOKEN, found.dtype))
+
+
+def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Of the head's entries as a diagonal matrix, and of each wide weight. A flat bias gets 1e-6."""
+    stddev = {id(v): s * scale for v, s in zip(network.model.trainable_variables, network.prior_stddev, strict=True)}
+    kernel, units = layers.head.kernel, layers.head.units
+
+    def precision(variable: Any) -> float:
+        return 1.0 / stddev[id(variable)] ** 2 if math.isfinite(stddev[id(variable)]) else 1e-6
+
+    diagonal = tf.concat([tf.fill([kernel.shape[0] * units], precision(kernel)), tf.fill([units], precision(layers.head.bias))], 0)
+    return tf.linalg.diag(diagonal), tuple(tf.fill([w.input_dim], precision(w.trainable_variables[0])) for w in layers.wide)
+
+
+def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Outer products of the groups' scores for the head, squares of them for each wide weight, summed over the batch's groups."""
+    features, ids = into_layers(network, layers, at.weights, batch.inputs)
+    outputs = network.call(at.weights, batch.inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        total = tf.reduce_sum(network.log_likelihood(outputs, at.extras, batch))
+    slope = tape.gradient(total, outputs)  # [N, P]
+    groups = tf.shape(batch.groups)[0]
+    rows = tf.reshape(features[:, :, None] * slope[:, None, :], [tf.shape(slope)[0], -1])  # [N, (H + 1) P]
+    head = tf.math.unsorted_segment_sum(rows, batch.segments, groups)  # [G, (H + 1) P]
+    shift = tf.reduce_sum(slope * on_location(layers), axis=1) if layers.wide else None  # [N]
+    wide = tuple(token_scores(layer, i, shift, batch.segments) for layer, i in zip(layers.wide, ids, strict=True))
+    return tf.matmul(head, head, transpose_a=True), wide
+
+
+def token_scores(layer: keras.layers.Embedding, ids: Tensor, shift: Tensor, segments: Tensor) -> Tensor:
+    """Sum over groups of the squared score of each id's weight, [V]; a group's score sums its rows that hold the id."""
+    if not isinstance(layer, BagEmbedding):
+        ids = ids[:, None]
+    shown = tf.where(ids >= FIRST_TOKEN) if isinstance(layer, BagEmbedding) else tf.where(ids >= 0)  # [n, 2]
+    rows, tokens = shown[:, 0], tf.cast(tf.gather_nd(ids, shown), tf.int64)
+    pair, where = tf.unique(tf.cast(tf.gather(segments, rows), tf.int64) * layer.input_dim + tokens)
+    score = tf.math.unsorted_segment_sum(tf.gather(shift, rows), where, tf.size(pair))
+    return tf.math.unsorted_segment_sum(tf.square(score), pair % layer.input_dim, layer.input_dim)

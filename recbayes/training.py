@@ -1,0 +1,234 @@
+"""The one training loop, used by every posterior: shuffled batches of whole groups, a falling step size, checkpoints, early stopping.
+
+Every random choice is a function of (seed, epoch, step), so a run that was killed and resumed gives the numbers of one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recbayes.posteriors.base import Batch, Network, Posterior
+from recbayes.types import Array, Tensor, UserError
+
+_STATE = "state.npz"
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after each epoch with (epochs done, epochs in all, that epoch's figures)."""
+
+
+class Rows(NamedTuple):
+    """Encoded rows in memory: inputs, each [N, ...]; clicks, impressions [N]; segments int32 [N], the row's group; clusters int32 [N]."""
+
+    inputs: dict[str, Array]
+    clicks: Array
+    impressions: Array
+    segments: Array
+    clusters: Array
+
+    def take(self, rows: Array) -> Rows:
+        """Some rows, their groups counted anew from 0 in order of first appearance."""
+        _, first, segments = np.unique(self.segments[rows], return_index=True, return_inverse=True)
+        rank = np.empty(len(first), np.int32)
+        rank[np.argsort(first, kind="stable")] = np.arange(len(first), dtype=np.int32)
+        inputs = {name: value[rows] for name, value in self.inputs.items()}
+        return Rows(inputs, self.clicks[rows], self.impressions[rows], rank[segments], self.clusters[rows])
+
+
+class Schedule(NamedTuple):
+    """How to train. oov_share: rows, of each epoch, trained on once more with categories hidden; patience: epochs without a better
+    held-out log likelihood before training stops."""
+
+    epochs: int = 30
+    batch_size: int = 512
+    learning_rate: float = 0.003
+    patience: int = 8
+    oov_share: float = 0.1
+    seed: int = 0
+
+
+class Trained(NamedTuple):
+    """The last state (of the best epoch where groups were held out), a record an epoch, and the best epoch's number from 1."""
+
+    state: Any
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def train(
+    network: Network,
+    posterior: Posterior,
+    rows: Rows,
+    schedule: Schedule,
+    *,
+    hide: Callable[[dict[str, Array], int], dict[str, Array]] | None = None,
+    held_out: Callable[[Any], float] | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Trains a posterior on all rows.
+
+    Args:
+      network: what the posterior is of.
+      posterior: the method.
+      rows: the training rows, groups whole.
+      schedule: epochs, batch size, step size.
+      hide: (inputs of some rows, epoch) -> the same with random categories out of vocabulary; None trains on no such rows.
+      held_out: state -> log likelihood a row of groups set aside; training stops when it does not improve for `patience` epochs.
+      checkpoint: a folder that is written after each epoch and that an interrupted run goes on from.
+      progress: called after each epoch.
+
+    Returns: the trained state.
+    Raises: UserError if the loss stops being a number.
+    """
+    state = posterior.init(network, tf.constant([schedule.seed, 0], tf.int32))
+    history: list[dict[str, float]] = []
+    best = state
+    if checkpoint is not None and (checkpoint / _STATE).is_file():
+        state, best, history = restore(checkpoint, state)
+    step = compiled_step(network, posterior, state, rows)
+    for epoch in range(len(history), schedule.epochs):
+        if stalled(history, schedule.patience):
+            break
+        state, record = one_epoch(step, state, rows, schedule, epoch, hide)
+        if held_out is not None:
+            record["held_out"] = held_out(state)
+        history.append(record)
+        best = state if best_epoch(history) == len(history) else best
+        if checkpoint is not None:
+            save(checkpoint, state, best, history)
+        if progress is not None:
+            progress(len(history), schedule.epochs, record)
+    best = posterior.finish(network, best, batches(rows, schedule.batch_size, np.arange(group_count(rows))))
+    return Trained(best, history, best_epoch(history))
+
+
+def batches(rows: Rows, size: int, order: Array) -> Iterator[Batch]:
+    """Batches of about `size` rows, of whole groups in the given order."""
+    by_group = np.argsort(rows.segments, kind="stable")
+    starts = np.searchsorted(rows.segments[by_group], np.arange(group_count(rows) + 1))
+    sizes = np.diff(starts)[order]
+    cuts = np.flatnonzero(np.diff((np.cumsum(sizes) - 1) // size)) + 1
+    for groups in np.split(order, cuts):
+        yield batch_of(rows, np.concatenate([by_group[starts[g] : starts[g + 1]] for g in groups]), groups)
+
+
+def batch_of(rows: Rows, chosen: Array, groups: Array) -> Batch:
+    """Some rows as a batch; `groups` are the groups they are of, in order."""
+    position = np.zeros(group_count(rows), np.int32)
+    position[groups] = np.arange(len(groups), dtype=np.int32)
+    first = np.unique(position[rows.segments[chosen]], return_index=True)[1]
+    return Batch(
+        {name: tf.constant(value[chosen]) for name, value in rows.inputs.items()},
+        tf.constant(rows.clicks[chosen], tf.float32),
+        tf.constant(rows.impressions[chosen], tf.float32),
+        tf.constant(position[rows.segments[chosen]]),
+        tf.constant(groups, tf.int32),
+        tf.constant(rows.clusters[chosen][first], tf.int32),
+    )
+
+
+def group_count(rows: Rows) -> int:
+    """Number of groups."""
+    return int(rows.segments.max()) + 1 if len(rows.segments) else 0
+
+
+def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows) -> Callable[..., tuple[Any, Tensor]]:
+    """One update as a graph, traced once for batches of any size."""
+
+    def any_length(tensor: Tensor) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+
+    sample = next(batches(rows, 1, np.arange(1)))
+    signature = [
+        tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
+        tf.nest.map_structure(any_length, sample),
+        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([], tf.float32),
+    ]
+
+    @tf.function(input_signature=signature)
+    def step(state: Any, batch: Batch, seed: Tensor, learning_rate: Tensor) -> tuple[Any, Tensor]:
+        return posterior.update(network, state, batch, seed, learning_rate)
+
+    return step
+
+
+def one_epoch(
+    step: Callable[..., tuple[Any, Tensor]],
+    state: Any,
+    rows: Rows,
+    schedule: Schedule,
+    epoch: int,
+    hide: Callable[[dict[str, Array], int], dict[str, Array]] | None,
+) -> tuple[Any, dict[str, float]]:
+    """All batches once in random order, then the random share once more with categories hidden."""
+    begin, generator = time.perf_counter(), np.random.default_rng((schedule.seed, epoch))
+    order = generator.permutation(group_count(rows))
+    share = int(round(schedule.oov_share * len(order))) if hide is not None else 0
+    again = generator.permutation(group_count(rows))[:share]
+    passes = [(rows, order)]
+    if hide is not None and share:
+        passes.append((rows._replace(inputs=hide(rows.inputs, epoch)), again))
+    losses, sizes, steps = [], [], 0
+    for part, groups in passes:
+        for batch in batches(part, schedule.batch_size, groups):
+            seed = tf.constant([schedule.seed, (epoch << 16) + steps], tf.int32)
+            state, loss = step(state, batch, seed, tf.constant(falling(schedule, epoch, steps), tf.float32))
+            losses.append(loss)
+            sizes.append(len(batch.clicks))
+            steps += 1
+    values = np.array([float(x) for x in losses])
+    if not np.isfinite(values).all():
+        raise UserError(f"train: the loss is not a number in epoch {epoch + 1}. Lower train.learning_rate (now {schedule.learning_rate})")
+    seconds = time.perf_counter() - begin
+    record = {
+        "epoch": epoch + 1,
+        "loss": float(np.average(values, weights=sizes)),
+        "seconds": seconds,
+        "rows_per_second": sum(sizes) / seconds,
+    }
+    return state, record
+
+
+def falling(schedule: Schedule, epoch: int, step: int) -> float:
+    """The step size: half a cosine from `learning_rate` down to a hundredth of it (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    share = epoch / max(schedule.epochs, 1)
+    return float(schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * share))))
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
+    """The epoch, from 1, of the best held-out log likelihood; the last where none was held out."""
+    if not history or "held_out" not in history[-1]:
+        return len(history)
+    return int(np.argmax([record["held_out"] for record in history])) + 1
+
+
+def stalled(history: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether the held-out log likelihood has not improved for `patience` epochs."""
+    return len(history) - best_epoch(history) >= patience
+
+
+def save(folder: Path, state: Any, best: Any, history: Sequence[Mapping[str, float]]) -> None:
+    """Writes a checkpoint beside the old one, then in its place."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f"{_STATE}.part"
+    flat = [np.asarray(t) for t in tf.nest.flatten((state, best))]
+    with beside.open("wb") as file:
+        np.savez(file, history=np.array(json.dumps(list(history))), **{f"t{i}": t for i, t in enumerate(flat)})
+    os.replace(beside, folder / _STATE)
+
+
+def restore(folder: Path, like: Any) -> tuple[Any, Any, list[dict[str, float]]]:
+    """The state, the best state and the history that `save` wrote."""
+    with np.load(folder / _STATE, allow_pickle=False) as saved:
+        flat = [tf.constant(saved[f"t{i}"]) for i in range(len(tf.nest.flatten((like, like))))]
+        history = json.loads(str(saved["history"]))
+    state, best = tf.nest.pack_sequence_as((like, like), flat)
+    return state, best, history
