@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import recbayes as rb
-from recbayes.config import Config, Policy
+from recbayes.config import Config, Export, Policy
 from recbayes.console import Console
+from recbayes.pipelines.inputs import logs
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -40,7 +41,7 @@ def check(config: Config) -> None:
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes export/."""
-    named = policy_named(config)
+    named, test = policy_named(config), logs(config)[1]
     if named == "chosen":
         named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
     policy = named if isinstance(named, Policy) else simulated(config, named)

@@ -16,6 +16,7 @@ from recbayes.console import Console
 from recbayes.log.source import fingerprint
 from recbayes.pipelines import recipe, stages
 from recbayes.run_folder import RunFolder, digest_of
+from recbayes.runtime import start
 
 
 def run_stages(config: Config, out: Path, until: str, console: Console) -> dict[str, Any]:
@@ -28,7 +29,10 @@ def run_stages(config: Config, out: Path, until: str, console: Console) -> dict[
     data = {name: fingerprint(path) for name, path in {"log": config.log.path, "test": config.log.test_path}.items() if path}
     plan = planned(config, until)
     known = RunFolder.read(out) if out.exists() else None
-    for stage in stale(plan, config, data, known):
+    todo = stale(plan, config, data, known)
+    if not {"audit", "report"}.issuperset(todo):
+        start(config.runtime.device)
+    for stage in todo:
         recipe(stage).check(config)
     summaries: dict[str, Any] = {}
     with RunFolder.open(out) as folder:

@@ -128,7 +128,6 @@ def _stages(config: str, overrides: list[str] | None, out: Path, until: str, as_
         from recbayes.pipelines.run import run_stages
 
         resolved = load(config, overrides or [])
-        _hush_tensorflow()
         console.result(run_stages(resolved, out, until, console), f"{out}: done")
 
 
@@ -138,9 +137,10 @@ def _pipeline(name: str, folder: Path, *given: Any, as_json: bool) -> None:
 
     console = Console(as_json=as_json)
     with _outcome(folder):
-        _hush_tensorflow()
         summary = import_module(f"recbayes.pipelines.{name}").run(folder, *given, console=console)
         console.result(summary, summary["says"])
+    if not summary.get("ok", True):
+        raise typer.Exit(1)
 
 
 @contextmanager
@@ -176,9 +176,3 @@ def unwritable(failure: BaseException) -> str | None:
 def _stop(code: int, message: str) -> None:
     print(message, file=sys.stderr)
     raise typer.Exit(code)
-
-
-def _hush_tensorflow() -> None:
-    """No start-up chatter from TensorFlow; whoever wants it sets the variable themselves."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

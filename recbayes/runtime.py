@@ -1,0 +1,44 @@
+"""TensorFlow, started for a command: without its start-up chatter, on the device asked for, with the same result each time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from recbayes.types import UserError
+
+
+def start(device: Literal["auto", "cpu", "gpu"] = "auto") -> None:
+    """Imports TensorFlow; call it once, before anything else uses it.
+
+    Args:
+      device: auto takes a GPU if there is one, cpu hides it, gpu asks for it.
+
+    Raises: UserError if a GPU is asked for and there is none.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with _silent():
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not found:
+        raise UserError("runtime.device: gpu, but TensorFlow finds none. Install recbayes[gpu] and its driver, or say runtime.device=auto.")
+    tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps what native code writes to stderr away: it logs before any log level applies."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
