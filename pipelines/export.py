@@ -41,17 +41,20 @@ def check(config: Config) -> None:
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes export/."""
-    named, test = policy_named(config), logs(config)[1]
+    named, section = policy_named(config), config.export or Export()
     if named == "chosen":
         named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
     policy = named if isinstance(named, Policy) else simulated(config, named)
-    metadata = {
-        "config": config.model_dump(mode="json"),
-        "held_out": folder.stages["train"]["summary"],
-        "data": folder.stages["train"]["inputs"],
-    }
-    fitted = rb.load(folder.path / "model")
-    rb.export(fitted, policy.build(name=policy.name), folder.output("export"), metadata=metadata)
+    some = logs(config)[1].take(range(15))
+    rb.export(
+        rb.load(folder.path / "model"),
+        policy.build(name=policy.name),
+        folder.output("export"),
+        metadata={"held_out": folder.stages["train"]["summary"], "config": config.model_dump(mode="json")},
+        rows={feature.name: some.column(feature.name) for feature in config.features},
+        seed=config.seed,
+        floor=section.floor,
+    )
     return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
 
 
