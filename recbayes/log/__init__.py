@@ -1,9 +1,22 @@
 """What a click log is: reading, audit, splits, embedded examples."""
 
+from recbayes.log.audit import Audit, audit
+from recbayes.log.checks.finding import Finding
 from recbayes.log.columns import Columns
 from recbayes.log.embedded import attribution, example_names, example_path
 from recbayes.log.log import Log
 from recbayes.log.read import read_log
 from recbayes.log.source import fingerprint
 
-__all__ = ["Columns", "Log", "attribution", "example_names", "example_path", "fingerprint", "read_log"]
+__all__ = [
+    "Audit",
+    "Columns",
+    "Finding",
+    "Log",
+    "attribution",
+    "audit",
+    "example_names",
+    "example_path",
+    "fingerprint",
+    "read_log",
+]
