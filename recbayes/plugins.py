@@ -1,8 +1,8 @@
 """What may stand in a config's `{kind: NAME, ...}` sections: a room's builders, their settings read from their signatures.
 
-A room is written `folder:Type`: its kinds are the public functions in that folder of recbayes that say they return such a type. So a
-new file in posteriors/ with a function that returns a `Posterior` is a new kind, and nothing else changes. The files are parsed, not
-imported: a config is checked in milliseconds and without TensorFlow.
+A room is written `folder:Type`: its kinds are the functions in that folder of recbayes that say they return such a type, and that are
+called like their file or stand in the room's `__all__`. So a new file in posteriors/ with a function of its name is a new kind, and
+nothing else changes. The files are parsed, not imported: a config is checked in milliseconds and without TensorFlow.
 
 >>> settings("posteriors:Posterior", "last_layer")["draws"]
 Setting(annotation='int', default=64)
@@ -105,12 +105,21 @@ def _builders(room: str) -> dict[str, _Builder]:
     spec = find_spec(f"recbayes.{folder}")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"recbayes has no room {folder!r}")
+    home = Path(spec.submodule_search_locations[0])
+    named = _named(home / "__init__.py")
     return {
         node.name: _Builder(f"recbayes.{folder}.{path.stem}", node)
-        for path in sorted(Path(spec.submodule_search_locations[0]).glob("[a-z]*.py"))
+        for path in sorted(home.glob("[a-z]*.py"))
         for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and _returns(node).endswith(wanted)
+        if isinstance(node, ast.FunctionDef) and node.name in {path.stem, *named} and _returns(node).endswith(wanted)
     }
+
+
+def _named(file: Path) -> list[str]:
+    """The names in a room's `__all__`."""
+    tree = ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module([], [])
+    lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+    return [name for names in lists for name in ast.literal_eval(names)]
 
 
 def _returns(function: ast.FunctionDef) -> str:
