@@ -37,6 +37,11 @@ def numbers(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Html:
     return table(head, rows, class_="plain")
 
 
+def words(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Html:
+    """A small table of texts."""
+    return table(head, rows, class_="plain", numeric_from=len(head))
+
+
 def colours(policies: Sequence[Outcome], chosen: Outcome | None) -> dict[str, str]:
     """A colour class a policy: c0 the chosen one, cu uniform, the next most telling ones c1 and so on, the rest faint.
 

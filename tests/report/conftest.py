@@ -71,9 +71,7 @@ def write_config(folder: Path) -> None:
         "seed": 0,
         "log": {"path": "example:upworthy", "columns": {"clicks": "clicks", "impressions": "impressions"}},
         "simulate": {"world": {"kind": "queue", "steps": 50}, "policies": [config for config, *_ in POLICIES.values()]},
-        "versions": {"recbayes": "0.1.0", "tensorflow": "2.21.0"},
-        "fingerprint": "77b01f3a",
-        "attribution": "Matias et al. 2021, The Upworthy Research Archive, CC BY 4.0",
+        "resolved": {"versions": {"recbayes": "0.1.0", "tensorflow": "2.21.0"}, "data": {"log": "77b01f3a"}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
@@ -87,7 +85,7 @@ def write_audit(folder: Path) -> None:
             "message": "rows in randomization_imbalance_window are flagged by the archive's authors.",
         },
         {"check": "leaks", "severity": "warn", "rows": 0, "message": f"winner is a function of the outcome: {HOSTILE}"},
-        {"check": "duplicates", "severity": "ok", "rows": [3, 8], "message": "rows equal in all columns but the counts."},
+        {"check": "duplicates", "severity": "ok", "rows": 2, "first": [3, 8], "message": "rows equal in all columns but the counts."},
     ]
     aa = {"chi2_per_dof": 1.70, "interval": [1.55, 1.86], "rows": 1320, "distinct": 2.86}
     _dump(folder / "audit.json", {"verdict": "warn", "findings": findings, "aa": aa})
@@ -203,7 +201,13 @@ def write_rest(folder: Path) -> None:
     ]
     _dump(folder / "evaluation.json", {"estimates": [dict(zip(names, row)) for row in estimates]})
     (folder / "export").mkdir(exist_ok=True)
-    tensors = {"inputs": {"headline": {"dtype": "string", "shape": [None]}}, "outputs": {"mean": {"dtype": "float32", "shape": [None]}}}
+    inputs = [
+        {"name": "headline", "dtype": "string", "shape": ["B", "A"], "feature": "headline", "default": "", "meaning": "text of the item"},
+        {"name": "clicks", "dtype": "int64", "shape": ["B", "A"], "default": 0, "meaning": "the row's own clicks so far"},
+        {"name": "exploration", "dtype": "float32", "shape": [], "default": 0.25, "meaning": "scale of exploration; 0 is greedy"},
+        {"name": "seed", "dtype": "int32", "shape": [2], "meaning": "any two numbers"},
+    ]
+    tensors = {"inputs": inputs, "outputs": [{"name": "action", "dtype": "int32", "shape": ["B"], "meaning": "the chosen candidate"}]}
     metadata = {
         "policy": {"kind": "thompson", "name": "density/thompson_quarter", "exploration": 0.25},
         "signatures": {"click_rate": tensors, "decide": tensors},

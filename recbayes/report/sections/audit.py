@@ -17,13 +17,15 @@ def audit(run: Run) -> Html:
     """The section."""
     if run.audit is None:
         return missing("audit", "The log", "What is wrong, odd or missing in the log, and the A/A check.", "audit")
-    findings = sorted(run.audit.get("findings", []), key=lambda f: RANK[KINDS.get(f["severity"], "")])
+    cautions = _same_arms(run)
+    told = [f for f in run.audit.get("findings", []) if cautions is None or f["check"] != "same_arms"]
+    findings = sorted(told, key=lambda f: RANK[KINDS.get(f["severity"], "")])
     verdict = run.audit["verdict"]
     return part(
         "audit",
         "The log",
         join("The audit's verdict: ", chip(verdict, KINDS.get(verdict, "")), f", {len(findings)} finding{'s' * (len(findings) != 1)}."),
-        _same_arms(run),
+        cautions,
         div(ul([_finding(f) for f in findings], class_="findings"), class_="card") if findings else p("Nothing to report.", class_="note"),
     )
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbayes.report.html import Html, code, details, div, h3, join, p, pre
-from recbayes.report.parts import missing, numbers, part
+from recbayes.report.parts import missing, part, words
 from recbayes.report.run import Run
 
-SNIPPET = """\
-import tensorflow as tf
-
-model = tf.saved_model.load("{folder}/export/1")
-rate = model.signatures["click_rate"](**rows)    # mean, data_stddev, model_stddev, lower, upper
-choice = model.signatures["decide"](**request)   # action, propensity, probabilities
-"""
+SIZES = {"N": 1, "B": 1, "A": 2}
+FILLERS: dict[str, Any] = {"string": "...", "bool": True, "float32": 0.0}
 
 
 def export(run: Run) -> Html:
@@ -25,44 +20,66 @@ def export(run: Run) -> Html:
         return missing(
             "export", "The export", "A TensorFlow SavedModel that makes the same decisions, with its own known answers.", "export"
         )
-    policy = run.export.get("policy")
-    name = policy.get("name", policy.get("kind")) if isinstance(policy, Mapping) else policy
+    policy, signatures = run.export.get("policy", {}), run.export.get("signatures", {})
     finding = join(
-        "A SavedModel that decides with ",
-        code(name),
-        "." if name else None,
-        " It takes raw features: text and numbers go in as they are in the log.",
+        "A TensorFlow SavedModel that decides with ",
+        code(policy.get("name", "its policy")),
+        ". Features go in as they are in the log, texts and all: their coding is inside.",
     )
     return part(
         "export",
         "The export",
         finding,
         div(
-            h3("Load it"),
-            pre(code(SNIPPET.format(folder=run.folder.name))),
+            h3("Load it and decide"),
+            pre(code(snippet(run.folder.name, signatures.get("decide", {}).get("inputs", [])))),
             p("It needs TensorFlow alone, not recbayes. ", code(f"recbayes check {run.folder.name}"), " replays its known answers."),
-            [details(f"Signature {label}", _signature(found)) for label, found in _signatures(run.export).items()],
-            details("metadata.json, shortened", pre(json.dumps(shortened(run.export), indent=2, ensure_ascii=False))),
+            [details(["Inputs and outputs of ", code(name)], _signature(spec)) for name, spec in signatures.items()],
+            details(["What ", code("metadata.json"), " says, shortened"], pre(_shown(run.export))),
             class_="card",
         ),
     )
 
 
-def _signatures(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    found = metadata.get("signatures") or {}
-    return {name: spec for name, spec in found.items() if isinstance(spec, Mapping)}
+def snippet(folder: str, inputs: Sequence[Mapping[str, Any]]) -> str:
+    """Python that loads the export and asks for one decision between two candidates."""
+    arguments = "\n".join(f"    {entry['name']}={example(entry)}," for entry in inputs)
+    return f"""\
+import tensorflow as tf
+
+decide = tf.saved_model.load("{folder}/export/1").signatures["decide"]
+decision = decide(
+{arguments}
+)
+decision["action"], decision["propensity"]  # log both beside the outcome
+"""
+
+
+def example(entry: Mapping[str, Any]) -> str:
+    """A value that an input takes, as code.
+
+    >>> example({"name": "clicks", "dtype": "int64", "shape": ["B", "A"], "default": 0})
+    'tf.constant([[0, 0]], tf.int64)'
+    """
+    default = entry.get("default")
+    value = default if isinstance(default, int | float) and entry["name"] != "seed" else FILLERS.get(entry["dtype"], 1)
+    for axis in reversed(entry["shape"]):
+        value = [value] * SIZES.get(axis, axis if isinstance(axis, int) else 1)
+    return f"tf.constant({json.dumps(value) if isinstance(value, str) else value}, tf.{entry['dtype']})".replace("'...'", '"..."')
 
 
 def _signature(spec: Mapping[str, Any]) -> Html:
-    """Inputs and outputs with dtype and shape, whatever the metadata says of each."""
-    rows = [[f"{side}: {name}", _told(about)] for side in ("inputs", "outputs") for name, about in (spec.get(side) or {}).items()]
-    return numbers(["tensor", "what"], rows)
+    rows = [
+        [code(entry["name"]), f"{entry['dtype']} [{', '.join(map(str, entry['shape']))}]", entry.get("meaning", ""), side]
+        for side, entries in (("in", spec.get("inputs", [])), ("out", spec.get("outputs", [])))
+        for entry in entries
+    ]
+    return words(["tensor", "type", "meaning", "in or out"], rows)
 
 
-def _told(about: Any) -> str:
-    if isinstance(about, Mapping):
-        return ", ".join(f"{key} {value}" for key, value in about.items())
-    return str(about)
+def _shown(metadata: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in metadata.items() if key not in ("signatures", "known_answers", "files", "config")}
+    return json.dumps(shortened(kept), indent=2, ensure_ascii=False)
 
 
 def shortened(value: Any, depth: int = 0) -> Any:

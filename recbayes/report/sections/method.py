@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from recbayes.report.html import Html, b, code, details, div, h3, p, pre
-from recbayes.report.numbers import seconds
-from recbayes.report.parts import numbers, part
+from recbayes.log.embedded import PREFIX, attribution
+from recbayes.report.html import Html, a, code, details, div, h3, join, li, p, pre, ul
+from recbayes.report.numbers import fixed, seconds
+from recbayes.report.parts import grid, part, words
 from recbayes.report.run import Run
+from recbayes.types import UserError
+
+LINK = re.compile(r"(https?://[^\s)]+[^\s).,])")
 
 
 def method(run: Run) -> Html:
     """The section."""
     timed = timings(run)
-    total = sum(timed.values())
     return part(
         "method",
         "How this was obtained",
-        f"Everything here follows from the config, the data and the seed below; the stages took {seconds(total)}." if timed else None,
-        div(
-            _attribution(run),
-            [h3("Stages"), numbers(["stage", "took"], [[name, seconds(took)] for name, took in timed.items()])] if timed else None,
+        f"All figures follow from the config, the data and the seed below; the stages took {seconds(sum(timed.values()))}."
+        if timed
+        else None,
+        _data(run),
+        grid(
+            div(h3("Stages"), words(["stage", "took", "found"], [_stage(run, *each) for each in timed.items()]), class_="card")
+            if timed
+            else None,
             _facts(run),
-            details("The config as resolved", pre(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))) if run.config else None,
-            p("Run again: ", code(f"recbayes run {run.folder.name}/config.yaml --out NEW"), class_="note") if run.config else None,
-            class_="card",
         ),
+        _config(run),
     )
 
 
@@ -38,20 +44,69 @@ def timings(run: Run) -> dict[str, float]:
     return {name: float(record["seconds"]) for name, record in stages.items() if "seconds" in record}
 
 
-def _attribution(run: Run) -> Html | None:
-    said = found(run.audit, "attribution") or found(run.config, "attribution") or found(run.export, "attribution")
-    return p(b("Data. "), said) if isinstance(said, str) and said else None
+def _stage(run: Run, name: str, took: float) -> list[Any]:
+    return [name, seconds(took), run.stages["stages"][name].get("summary", {}).get("says", "")] if run.stages else []
+
+
+def _data(run: Run) -> Html | None:
+    """Whose the data are: an embedded example has authors and a licence."""
+    path = str(((run.config or {}).get("log") or {}).get("path", ""))
+    rows = found(run.stages, "rows")
+    size = f", {fixed(rows, 0)} rows" if isinstance(rows, int) else ""
+    if not path.startswith(PREFIX):
+        return div(h3("Data"), p(code(path), size), class_="card") if path else None
+    try:
+        told = markdown(attribution(path))
+    except UserError:
+        told = None
+    return div(h3("Data"), p(code(path), size), told, class_="card")
+
+
+def markdown(source: str) -> Html:
+    r"""Paragraphs, lists, links and code of a short Markdown text; its first line, the heading, is left out.
+
+    >>> markdown("head\n\nSee https://a.org/b.\n\n- `x` one\n- two")
+    '<p>See <a href="https://a.org/b" rel="noreferrer">https://a.org/b</a>.</p><ul><li><code>x</code> one</li><li>two</li></ul>'
+    """
+    blocks = re.split(r"\n\s*\n", source.partition("\n")[2].strip())
+    return join(_block(" ".join(block.split())) if not block.startswith("- ") else _list(block) for block in blocks if block)
+
+
+def _block(words: str) -> Html:
+    return p(_inline(words))
+
+
+def _list(block: str) -> Html:
+    return ul([li(_inline(" ".join(entry.split()))) for entry in re.split(r"^- ", block, flags=re.MULTILINE)[1:]])
+
+
+def _inline(words: str) -> Html:
+    return join(
+        code(piece[1:-1])
+        if piece.startswith("`")
+        else [a(bit, href=bit, rel="noreferrer") if LINK.fullmatch(bit) else bit for bit in LINK.split(piece)]
+        for piece in re.split(r"(`[^`]+`)", words)
+    )
 
 
 def _facts(run: Run) -> Html | None:
-    """Versions, seed, fingerprint: from the config, else from the export's metadata."""
+    """Versions, seed, fingerprints: from the config as resolved, else from the export's metadata."""
     versions = found(run.config, "versions") or found(run.export, "versions") or {}
-    rows = [[name, str(value)] for name, value in versions.items()] if isinstance(versions, Mapping) else []
-    for name in ("seed", "fingerprint", "data_fingerprint"):
-        value = found(run.config, name)
-        if value is not None:
-            rows.append([name.replace("_", " "), str(value)])
-    return div(h3("Versions and data"), numbers(["what", "which"], rows)) if rows else None
+    rows = [["seed", str(run.config["seed"])]] if run.config and "seed" in run.config else []
+    rows += [[f"data: {name}", str(mark)] for name, mark in ((found(run.config, "resolved") or {}).get("data") or {}).items()]
+    rows += [[str(name), str(value)] for name, value in versions.items()]
+    return div(h3("Seed, data, versions"), words(["what", "which"], rows), class_="card") if rows else None
+
+
+def _config(run: Run) -> Html | None:
+    if not run.config:
+        return None
+    text = yaml.safe_dump({key: value for key, value in run.config.items() if key != "resolved"}, sort_keys=False, allow_unicode=True)
+    return div(
+        p("To run it again: ", code(f"recbayes run {run.folder.name}/config.yaml --out NEW")),
+        details("The config, every setting", pre(text)),
+        class_="card",
+    )
 
 
 def found(data: Any, key: str) -> Any:
