@@ -111,9 +111,11 @@ def categorical(seed: Tensor, log_weights: Tensor, n: int) -> Tensor:
     [1, 1, 1, 1]
     """
     log_weights = tf.convert_to_tensor(log_weights)
-    below = tf.cumsum(tf.nn.softmax(log_weights, -1), -1)[..., :-1]  # [..., K - 1]
-    u = uniform(seed, [n, *_dimensions(log_weights)[:-1]], log_weights.dtype)
-    return tf.reduce_sum(tf.cast(u[..., None] > below, tf.int32), -1)
+    rows, choices = _dimensions(log_weights)[:-1], _dimensions(log_weights)[-1]
+    below = tf.reshape(tf.cumsum(tf.nn.softmax(log_weights, -1), -1), [-1, choices])[:, :-1]  # [M, K - 1]
+    u = uniform(seed, [n, *rows], log_weights.dtype)
+    chosen = tf.searchsorted(below, tf.transpose(tf.reshape(u, [n, -1])), side="right")  # [M, n]
+    return tf.reshape(tf.transpose(chosen), [n, *rows])
 
 
 def threefry(key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ Source: conjugacy of beta and binomial, say Gelman et al. 2013, Bayesian Data An
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.densities import baselines
+from recbayes.densities.beta_cdf import beta_cdf
+from recbayes.densities.inversion import invert
 from recbayes.densities.special import log_beta_binomial
+from recbayes.random import beta, categorical, split
 from recbayes.types import Array, Tensor
 
 
@@ -66,6 +70,39 @@ class BetaMixture(NamedTuple):
     def stddev(self) -> Tensor:
         """Standard deviation of the click rate, [...]."""
         return tf.sqrt(self.variance)
+
+    def quantile(self, q: float) -> Tensor:
+        """Click rate below which a share q of the distribution lies, [...]."""
+        return tf.nest.map_structure(lambda leaf: leaf[None], self).mixture_quantile(q, tf.zeros([1], self.means.dtype))
+
+    def mixture_quantile(self, q: float, log_weights: Tensor) -> Tensor:
+        """The same of the mixture over the first axis, leaves [M, ..., K] -> [...].
+
+        Args:
+          q: in (0, 1).
+          log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
+        """
+        weights = tf.exp(_from_left(log_weights, self.means) + self.log_weights)
+        mean = tf.reduce_sum(weights * self.means, [0, -1])
+        spread = self.means * (1.0 - self.means) / (self.concentrations + 1.0) + tf.square(self.means - mean[..., None])
+        cdf = beta_cdf(self.concentrations * self.means, self.concentrations * (1.0 - self.means))
+        return invert(lambda x: tf.reduce_sum(weights * cdf(x[..., None]), [0, -1]), q, mean, tf.sqrt(tf.reduce_sum(weights * spread, [0, -1])))
+
+    def sample(self, seed: Tensor, shape: Sequence[int] = ()) -> Tensor:
+        """Draws of the click rate, [*shape, ...]."""
+        choose, draw = tf.unstack(split(seed, 2))
+        batch = tf.broadcast_dynamic_shape(tf.shape(self.log_weights), tf.shape(self.means))
+        log_weights = tf.broadcast_to(self.log_weights, tf.concat([shape, batch], 0))
+        component = tf.one_hot(categorical(choose, log_weights, 1)[0], self.means.shape[-1], dtype=self.means.dtype)
+        mean, concentration = (tf.reduce_sum(component * leaf, -1) for leaf in (self.means, self.concentrations))
+        return beta(draw, concentration * mean, concentration * (1.0 - mean))
+
+    def distribution(self) -> Any:
+        """The same as a TFP distribution, the slow and independent path."""
+        from tensorflow_probability import distributions as tfd
+
+        betas = tfd.Beta(self.concentrations * self.means, self.concentrations * (1.0 - self.means))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=self.log_weights), betas)
 
     def log_marginal(self, clicks: Tensor, impressions: Tensor) -> Tensor:
         """Log of the probability of the observed count, [...]; the binomial coefficient is included.
@@ -135,3 +172,9 @@ class BetaMixtureFamily:
     def settings(self) -> dict[str, Any]:
         """What to give `beta_mixture` to build the family again."""
         return asdict(self)
+
+
+def _from_left(log_weights: Tensor, leaf: Tensor) -> Tensor:
+    """Ones appended to the shape until it has the leaf's rank."""
+    missing = len(leaf.shape) - len(log_weights.shape)
+    return tf.reshape(log_weights, tf.concat([tf.shape(log_weights), tf.ones([missing], tf.int32)], 0))
