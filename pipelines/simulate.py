@@ -9,6 +9,7 @@ from typing import Any
 import recbayes as rb
 from recbayes.config import Config, Policy
 from recbayes.console import Console
+from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.inputs import logs
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
@@ -31,6 +32,7 @@ def check(config: Config) -> None:
     """Groups with two or more arms in both parts that are replayed."""
     if config.simulate is None:
         raise UserError("simulate: the config has no such section. `recbayes cp quickstart FILE` writes one to start from.")
+    check_passed(config)
     train, test = logs(config)
     for part in (newest(config, train)[1], test):
         config.simulate.world.build(part)

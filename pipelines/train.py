@@ -11,6 +11,7 @@ import pandas as pd
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
+from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.inputs import features, logs
 from recbayes.run_folder import RunFolder
 
@@ -28,9 +29,9 @@ def needs(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """Features that are there, rows that can be split."""
+    """Features, and a log that is fit to learn from."""
     features(config)
-    logs(config)
+    check_passed(config)
 
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:

@@ -123,6 +123,12 @@ class LogSection(Section):
     on_bad_rows: Literal["fail", "quarantine"] = Field("fail", description="stop, or set bad rows aside in the run folder and say how many")
 
 
+class Audit(Section):
+    """What the later stages take from the audit."""
+
+    accept: tuple[str, ...] = Field((), description="checks whose failure you have looked at and accept, such as leaks")
+
+
 class Feature(Plugin):
     """A column that the model sees."""
 
@@ -232,6 +238,7 @@ class Export(Section):
     policy: Literal["chosen"] | str | Policy = Field(
         "chosen", description="chosen, a simulated policy's name, or {kind: ...} over the density"
     )
+    floor: float = Field(0.01, ge=0, lt=1, description="least share of a uniform choice, so that logged decisions can be evaluated later")
 
 
 class Config(Section):
@@ -240,6 +247,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="of every random number")
     runtime: Runtime = Field(Runtime(), description="device and memory")
     log: LogSection = Field(description="the click log")
+    audit: Audit = Field(Audit(), description="which of its failures are accepted")
     features: tuple[Feature, ...] = Field((), description="what the model sees; needed to train")
     model: Model = Field(default_factory=lambda: Model(kind="ddn"), description="the network")
     density: Density = Field(default_factory=lambda: Density(kind="beta_mixture"), description="distribution of a row's click rate")

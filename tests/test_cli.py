@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from typer.testing import CliRunner
+from helpers import recbayes
 
-from recbayes import cli, config, pipelines
+from recbayes import config, pipelines
 from recbayes.pipelines import run as runner
 from recbayes.types import UserError
 
@@ -22,11 +22,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from recbayes.cli import app
 app()
 """
-
-
-def recbayes(*arguments):
-    """The command in this process: exit_code, stdout, stderr."""
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

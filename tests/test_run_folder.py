@@ -8,15 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers import listing
 
 from recbayes import __version__
 from recbayes.run_folder import RunFolder, digest
 from recbayes.types import UserError
-
-
-def listing(folder):
-    """Every file of a folder with its bytes and time."""
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def make(folder, inputs=None, text="old", name="stage"):
