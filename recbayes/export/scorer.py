@@ -1,0 +1,175 @@
+"""The served graph: raw features to click rates and decisions.
+
+A fixed number of weight draws is taken once, when the model is exported, so that the answers are a function of the request. The page
+effect is integrated out: a row of `click_rate` is conditioned on its own counts alone, the candidates of one `decide` on each
+other's, each weight draw with page weights of its own (methods.md; sharing them makes model_stddev four times too large).
+
+Everything with a state (tables, variables) is tracked by this module: the session loader and the C API start only what is tracked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import tensorflow as tf
+
+from recbayes.densities.group_effect import GroupEffect
+from recbayes.export import guards, schema
+from recbayes.policies import Policy, choose, with_floor
+from recbayes.policies.base import learner_name
+from recbayes.predictive import Predictive
+from recbayes.random import fold
+from recbayes.types import Clock, Tensor, UserError
+
+INTERVAL = (0.05, 0.95)
+DEFAULTS = {"remaining": 1000.0, "batch": 1.0}
+
+
+class Scorer(tf.Module):
+    """A fitted model and a policy as functions of tensors.
+
+    Args:
+      fitted: the model.
+      policy: chooses among the candidates; None for click rates alone.
+      draws: weight draws; None is as many as the posterior was built with.
+      seed: of the weight draws.
+      floor: every candidate is shown with at least this share of a uniform choice.
+      defaults: of remaining and batch, for callers that have none.
+
+    Raises: UserError if the policy does not learn from the density, or the floor is outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        fitted: Any,
+        policy: Policy | None = None,
+        *,
+        draws: int | None = None,
+        seed: int = 0,
+        floor: float = 0.0,
+        defaults: Mapping[str, float] = DEFAULTS,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= floor < 1.0:
+            raise UserError(f"export: floor is {floor}, must be in [0, 1)")
+        learner = learner_name(policy.learner) if policy is not None else ""
+        if learner not in ("", "density"):
+            raise UserError(f"export: {policy.name} learns from {learner}, the export serves the model. Give the policy without a learner")  # type: ignore[union-attr]
+        drawn = fitted.draw(draws, seed)
+        self.encoder = fitted.encoder
+        self.weights = [tf.Variable(tensor, trainable=False) for tensor in tf.nest.flatten(drawn)]
+        self.network_values = [variable.value for variable in fitted.model.variables]  # what Keras holds, tracked by hand
+        self.tau = None if fitted.group_effect is None else tf.Variable(fitted.group_effect.tau, trainable=False)
+        self._outputs = lambda encoded, weights: fitted.outputs(encoded, tf.nest.pack_sequence_as(drawn, list(weights)))
+        self._density = fitted.family.density
+        self._policy, self._floor = policy, floor
+        self.defaults = MappingProxyType({**DEFAULTS, **defaults, "exploration": policy.exploration if policy is not None else 0.0})
+        self.inputs = MappingProxyType(schema.inputs(self.encoder, self.defaults))
+        self._names = MappingProxyType(schema.served_names(list(self.encoder.signature)))
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Their names: click_rate, and with a policy decide."""
+        return ("click_rate",) if self._policy is None else ("click_rate", "decide")
+
+    def functions(self) -> dict[str, Any]:
+        """The traced signatures, for `tf.saved_model.save` and for calls on NumPy arrays."""
+        specs = {name: {entry.name: entry.spec for entry in self.inputs[name]} for name in self.signatures}
+        return {name: tf.function(getattr(self, name)).get_concrete_function(**specs[name]) for name in self.signatures}
+
+    def click_rate(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Click rates of rows, each by itself.
+
+        Args:
+          **inputs: one tensor a feature under its served name, clicks and impressions int64; [N, ...] each.
+
+        Returns: mean, data_stddev, model_stddev, stddev, lower, upper; float32 [N].
+        Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ or counts are impossible.
+        """
+        clicks, impressions = inputs["clicks"], inputs["impressions"]
+        guards.shapes("click_rate", self.inputs["click_rate"], inputs, "clicks")
+        guards.counts("click_rate", clicks, impressions)
+        encoded = self.encoder({feature: inputs[name] for feature, name in self._names.items()})
+        rows = tf.shape(clicks)[0]
+        predictive = self._predictive(encoded, clicks[:, None], impressions[:, None], tf.ones([rows, 1], tf.bool))
+        data, model = predictive.split()
+        outputs = {
+            "mean": predictive.mean,
+            "data_stddev": data,
+            "model_stddev": model,
+            "stddev": predictive.stddev,
+            "lower": predictive.quantile(INTERVAL[0]),
+            "upper": predictive.quantile(INTERVAL[1]),
+        }
+        return guards.finite({name: value[:, 0] for name, value in outputs.items()})
+
+    def decide(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """One action a decision.
+
+        Args:
+          **inputs: context features [B, ...], item features [B, A, ...]; clicks, impressions int64 and candidates bool [B, A]; remaining,
+            batch float32 [B]; exploration float32 []; seed int32 [2].
+
+        Returns: action int32 [B], propensity [B], probabilities, mean, stddev [B, A].
+        Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ, counts are impossible, or a decision has no candidate.
+        """
+        clicks, impressions, candidates = inputs["clicks"], inputs["impressions"], inputs["candidates"]
+        remaining, batch, exploration, seed = (inputs[name] for name in ("remaining", "batch", "exploration", "seed"))
+        guards.shapes("decide", self.inputs["decide"], inputs, "candidates")
+        guards.counts("decide", clicks, impressions)
+        guards.decision(candidates, remaining, batch, exploration)
+        predictive = self._predictive(self._encode_decisions(inputs, candidates), clicks, impressions, candidates)
+        shown = tf.cast(tf.reduce_sum(impressions, -1), tf.float32)  # [B]
+        clock = Clock(shown / batch, remaining, batch)
+        probabilities = self._policy.probabilities(predictive, candidates, clock, fold(seed, 0), exploration=exploration)  # type: ignore[union-attr]
+        decision = choose(self._with_floor(probabilities, candidates), fold(seed, 1))
+        return guards.finite({**decision._asdict(), "mean": predictive.mean, "stddev": predictive.stddev})
+
+    def density(self, encoded: Mapping[str, Tensor]) -> Any:
+        """The density of each encoded row under each weight draw, from features alone; leaves [S, N, K]."""
+        return self._density(self._outputs(encoded, self.weights))
+
+    def _encode_decisions(self, inputs: Mapping[str, Tensor], candidates: Tensor) -> dict[str, Tensor]:
+        """Encoded features of B x A rows; a context is encoded once and repeated."""
+        raw, items = {}, {}
+        for feature, name in self._names.items():
+            items[feature] = self.encoder.specs[feature].side == "item"
+            value = inputs[name]
+            raw[feature] = tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], 0)) if items[feature] else value
+        encoded = self.encoder(raw)
+        arms = tf.shape(candidates)[1]
+        return {name: value if items[name] else tf.repeat(value, arms, axis=0) for name, value in encoded.items()}
+
+    def _predictive(self, encoded: Mapping[str, Tensor], clicks: Tensor, impressions: Tensor, present: Tensor) -> Predictive:
+        """What is known of B x A rows given all their counts; the A rows of one decision share its page effect."""
+        shape = tf.shape(clicks)
+        decisions, arms = shape[0], shape[1]
+        own, shown = (tf.cast(tf.reshape(count, [-1]), tf.float32) for count in (clicks, impressions))
+        density = self.density(encoded)  # [S, N, K]
+        if self.tau is None:
+            conditioned = density.condition(own, shown)  # [S, N, K]
+            node_log_weights = tf.zeros(tf.stack([1, tf.shape(density[0])[0], decisions]))
+        else:
+            segments = tf.repeat(tf.range(decisions), arms)
+            posterior = GroupEffect(tf.convert_to_tensor(self.tau)).condition(density, own, shown, segments, decisions)
+            conditioned, node_log_weights = posterior.density, posterior.log_weights  # [Q, S, N, K], [Q, S, B]
+
+        def by_decision(leaf: Tensor) -> Tensor:
+            leaf = leaf if leaf.shape.rank == 4 else leaf[None]  # leaves that do not vary along Q come without it
+            full = tf.shape(leaf)
+            return tf.reshape(leaf, tf.concat([full[:2], shape, full[3:]], 0))  # [Q, S, B, A, K]
+
+        draws = tf.shape(node_log_weights)[1]
+        return Predictive(
+            tf.nest.map_structure(by_decision, conditioned),
+            node_log_weights,
+            tf.fill([draws], -tf.math.log(tf.cast(draws, tf.float32))),
+            present,
+        )
+
+    def _with_floor(self, probabilities: Tensor, candidates: Tensor) -> Tensor:
+        """Raises the policy's own floor to the export's: (1 - own)(1 - added) = 1 - floor."""
+        own = float(self._policy.settings.get("floor", 0.0)) if self._policy is not None else 0.0
+        return probabilities if self._floor <= own else with_floor(probabilities, candidates, 1.0 - (1.0 - self._floor) / (1.0 - own))
