@@ -63,8 +63,10 @@ def _key(column: Any) -> Any:
     """An array that can be dictionary-encoded: a list as the string of its length and values."""
     if not pa.types.is_large_list(column.type):
         return column
-    values = pc.binary_join(column.cast(pa.large_list(pa.large_string())), "\x1f")
-    return pc.binary_join_element_wise(pc.list_value_length(column).cast(pa.large_string()), values, "\x1e")
+    words = column.values.cast(pa.large_string()).fill_null("\x00")
+    joined = pc.binary_join(pa.ListArray.from_arrays(column.offsets.cast(pa.int32()), words), pa.scalar("\x1f", pa.large_string()))
+    length = pc.list_value_length(column).cast(pa.large_string())
+    return pc.binary_join_element_wise(length, joined, pa.scalar("\x1e", pa.large_string()))  # null where the length is
 
 
 def _free_name(name: str, columns: Columns) -> str:

@@ -1,7 +1,8 @@
 """Where rows come from: Parquet files (one, a folder, a glob, an example) or a table in memory, in batches of plain types.
 
 Batches come row group by row group, so the size of a file is no limit. Dictionary columns are decoded and strings and lists get
-64-bit offsets, so that whatever comes after sees few types and no file is too large for them.
+64-bit offsets, so that whatever comes after sees few types and no file is too large for them. Folders named `date=2024-05-01` give
+their files a column `date`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -27,6 +30,22 @@ LogSource: TypeAlias = "str | Path | pd.DataFrame | Any"
 """A path, a glob, `example:NAME`, a pandas DataFrame or a pyarrow Table."""
 
 
+class Part(NamedTuple):
+    """One file: its name for messages, its rows (a Parquet fragment or a table), and the columns that its folders' names give it."""
+
+    file: str
+    rows: Any
+    keys: Mapping[str, str]
+
+    @property
+    def schema(self) -> Any:
+        """Columns and types, those of the folders included."""
+        schema = self.rows.schema if isinstance(self.rows, pa.Table) else self.rows.physical_schema
+        for name, value in self.keys.items():
+            schema = schema.append(pa.field(name, pa.int64() if value.isdecimal() else pa.large_string()))
+        return schema
+
+
 class Batch(NamedTuple):
     """Rows that follow each other in one file; `first` is the number of the first one, counted from 0."""
 
@@ -40,7 +59,7 @@ class Source:
     """Files (or one table) that share a schema. name: as the user gave it; attribution: of an embedded log."""
 
     name: str
-    parts: tuple[tuple[str, Any], ...]
+    parts: tuple[Part, ...]
     schema: Any
     fingerprint: str
     rows: int
@@ -49,10 +68,10 @@ class Source:
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """The named columns of every row, in order."""
         schema = pa.schema([self.schema.field(name) for name in names])
-        for file, part in self.parts:
+        for part in self.parts:
             first = 0
-            for table in _tables(file, part, schema):
-                yield Batch(table, file, first)
+            for table in _tables(part, schema):
+                yield Batch(table, part.file, first)
                 first += table.num_rows
 
 
@@ -64,24 +83,32 @@ def open_source(source: LogSource) -> Source:
     """
     if isinstance(source, (pd.DataFrame, pa.Table)):
         table = pa.Table.from_pandas(source, preserve_index=False) if isinstance(source, pd.DataFrame) else source
-        return Source("table", (("table", table),), _plain_schema([("table", table.schema)]), _table_digest(table), table.num_rows)
+        parts = [Part("table", table, {})]
+        return Source("table", tuple(parts), _plain_schema(parts), _table_digest(table), _some(table.num_rows, "the table"))
     name = str(source)
     files = find_files(source)
-    fragments = [(path.name, _fragment(path)) for path in files]
-    schema = _plain_schema([(file, fragment.physical_schema) for file, fragment in fragments])
-    rows = sum(fragment.count_rows() for _, fragment in fragments)
+    root = _root(name, files)
+    parts = [Part(path.relative_to(root).as_posix(), _fragment(path), _folder_keys(path.relative_to(root))) for path in files]
+    rows = _some(sum(part.rows.count_rows() for part in parts), name)
+    credit = attribution(name) if name.startswith(PREFIX) else None
+    return Source(name, tuple(parts), _plain_schema(parts), _file_digest(files, root), rows, credit)
+
+
+def _some(rows: int, name: str) -> int:
+    """The number of rows, which must not be 0."""
     if rows == 0:
         raise UserError(f"log: {name} has columns but no rows.")
-    return Source(name, tuple(fragments), schema, _file_digest(files), rows, attribution(name) if name.startswith(PREFIX) else None)
+    return rows
 
 
 def fingerprint(source: str | Path) -> str:
-    """SHA-256 over the contents of a source's files, in order of their names; the folder they lie in does not matter.
+    """SHA-256 over names and contents of a source's files; where their folder lies does not matter.
 
     >>> fingerprint("example:upworthy")[:8]
     'a14b4622'
     """
-    return _file_digest(find_files(source))
+    files = find_files(source)
+    return _file_digest(files, _root(str(source), files))
 
 
 def find_files(source: str | Path) -> list[Path]:
@@ -131,17 +158,34 @@ def _looks_like(path: Path) -> str:
     return ". Turn CSV into Parquet with pandas: pd.read_csv(FILE).to_parquet(NEW)."
 
 
-def _plain_schema(schemas: Sequence[tuple[str, Any]]) -> Any:
+def _root(source: str, files: Sequence[Path]) -> Path:
+    """The folder that the names of files are relative to: the folder given, or what comes before a glob's first wildcard."""
+    path = Path(source).expanduser()
+    if len(files) == 1 and not (path.is_dir() or glob.has_magic(source)):
+        return files[0].parent
+    return path if path.is_dir() else Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+
+def _folder_keys(path: Path) -> dict[str, str]:
+    """Columns that the names of folders give: {"date": "2024-05-01"} of date=2024-05-01/part-0.parquet."""
+    pairs = (part.split("=", 1) for part in path.parts[:-1] if "=" in part)
+    return {name: unquote(value) for name, value in pairs}
+
+
+def _plain_schema(parts: Sequence[Part]) -> Any:
     """One schema of plain types for all files; columns of the first file, each in a type that holds every file's values."""
-    first_file, first = schemas[0]
-    plain = {field.name: plain_type(field.type) for field in first}
-    for file, schema in schemas[1:]:
+    first = parts[0]
+    plain = {field.name: plain_type(field.type) for field in first.schema}
+    for part in parts[1:]:
+        schema = part.schema
         if missing := [name for name in plain if name not in schema.names]:
-            raise UserError(f"log: {file} lacks column {listed(missing)} that {first_file} has. Write all files with the same columns.")
+            raise UserError(
+                f"log: {part.file} lacks column {listed(missing)} that {first.file} has. Write all files with the same columns."
+            )
         for name, kind in plain.items():
             other = plain_type(schema.field(name).type)
             if other != kind:
-                plain[name] = _wider(name, kind, other, first_file, file)
+                plain[name] = _wider(name, kind, other, first.file, part.file)
     return pa.schema(list(plain.items()))
 
 
@@ -168,36 +212,43 @@ def plain_type(kind: Any) -> Any:
     return kind
 
 
-def _tables(file: str, part: Any, schema: Any) -> Iterator[Any]:
+def _tables(part: Part, schema: Any) -> Iterator[Any]:
     """A file's rows as tables of plain types. Few batches are read ahead: memory stays small whatever the file's size."""
-    if isinstance(part, pa.Table):
-        for start in range(0, part.num_rows, BATCH_ROWS):
-            yield _plain(part.slice(start, BATCH_ROWS).select(schema.names), schema)
-        return
+    inside = [name for name in schema.names if name not in part.keys]
     try:
-        for batch in part.to_batches(columns=schema.names, batch_size=BATCH_ROWS, batch_readahead=4):
-            yield _plain(pa.Table.from_batches([batch]), schema)
+        for batch in part.rows.to_batches(**_reading(part.rows, inside)):
+            yield _plain(batch, part.keys, schema)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"log: {file} is damaged: {error}. Copy or write it again.") from error
+        raise UserError(f"log: {part.file} is damaged: {error}. Copy or write it again.") from error
 
 
-def _plain(table: Any, schema: Any) -> Any:
+def _reading(rows: Any, names: Sequence[str]) -> dict[str, Any]:
+    """How a table or a file is cut into batches."""
+    if isinstance(rows, pa.Table):
+        return {"max_chunksize": BATCH_ROWS}
+    return {"columns": names, "batch_size": BATCH_ROWS, "batch_readahead": 4}
+
+
+def _plain(batch: Any, keys: Mapping[str, str], schema: Any) -> Any:
     """A batch in the plain types of the schema."""
     columns = []
-    for name in schema.names:
-        column = table.column(name)
+    for field in schema:
+        if field.name in keys:
+            columns.append(pa.repeat(keys[field.name], batch.num_rows).cast(field.type))
+            continue
+        column = batch.column(field.name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        columns.append(column.cast(schema.field(name).type))
+        columns.append(column.cast(field.type))
     return pa.table(columns, schema=schema)
 
 
-def _file_digest(files: Sequence[Path]) -> str:
+def _file_digest(files: Sequence[Path], root: Path) -> str:
     """SHA-256 over names and contents."""
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            total.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+            total.update(path.relative_to(root).as_posix().encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
