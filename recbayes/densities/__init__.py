@@ -2,6 +2,19 @@
 
 from recbayes.densities.beta_mixture import BetaMixture, beta_mixture
 from recbayes.densities.family import Density, Family
+from recbayes.densities.gaussian_mixture import GaussianMixture, gaussian_mixture
 from recbayes.densities.group_effect import GroupEffect, GroupPosterior
+from recbayes.densities.point import Point, point
 
-__all__ = ["BetaMixture", "Density", "Family", "GroupEffect", "GroupPosterior", "beta_mixture"]
+__all__ = [
+    "BetaMixture",
+    "Density",
+    "Family",
+    "GaussianMixture",
+    "GroupEffect",
+    "GroupPosterior",
+    "Point",
+    "beta_mixture",
+    "gaussian_mixture",
+    "point",
+]

@@ -19,6 +19,7 @@ import tensorflow as tf
 from recbayes.densities import baselines
 from recbayes.densities.beta_cdf import beta_cdf
 from recbayes.densities.inversion import invert
+from recbayes.densities.mixture import from_left
 from recbayes.densities.special import log_beta_binomial
 from recbayes.random import beta, categorical, split
 from recbayes.types import Array, Tensor
@@ -82,7 +83,7 @@ class BetaMixture(NamedTuple):
           q: in (0, 1).
           log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
         """
-        weights = tf.exp(_from_left(log_weights, self.means) + self.log_weights)
+        weights = tf.exp(from_left(log_weights, self.means) + self.log_weights)
         mean = tf.reduce_sum(weights * self.means, [0, -1])
         spread = self.means * (1.0 - self.means) / (self.concentrations + 1.0) + tf.square(self.means - mean[..., None])
         cdf = beta_cdf(self.concentrations * self.means, self.concentrations * (1.0 - self.means))
@@ -172,9 +173,3 @@ class BetaMixtureFamily:
     def settings(self) -> dict[str, Any]:
         """What to give `beta_mixture` to build the family again."""
         return asdict(self)
-
-
-def _from_left(log_weights: Tensor, leaf: Tensor) -> Tensor:
-    """Ones appended to the shape until it has the leaf's rank."""
-    missing = len(leaf.shape) - len(log_weights.shape)
-    return tf.reshape(log_weights, tf.concat([tf.shape(log_weights), tf.ones([missing], tf.int32)], 0))

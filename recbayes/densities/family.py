@@ -32,6 +32,9 @@ class Density(Protocol):
     def quantile(self, q: float) -> Tensor:
         """Click rate below which a share q of the distribution lies, [...]."""
 
+    def mixture_quantile(self, q: float, log_weights: Tensor) -> Tensor:
+        """The same of the mixture over the first axis, leaves [M, ..., K] -> [...]; log weights broadcast from the left."""
+
     def sample(self, seed: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws of the click rate, [*shape, ...]."""
 
@@ -72,6 +75,9 @@ class Family(Protocol):
 
     def start_at(self, mean: float, concentration: float) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Outputs [P] at this mean click rate and this concentration (the spread of rows, in impressions)."""
+
+    def start_at(self, mean: float, concentration: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The same from a beta fitted already, say beside a group effect."""
 
     def settings(self) -> dict[str, Any]:
         """What to give the function `name` to build the family again."""

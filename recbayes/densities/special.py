@@ -73,6 +73,38 @@ def log_beta_binomial(mean: Tensor, concentration: Tensor, clicks: Tensor, impre
     return _log_binomial_rest(clicks, impressions) + _log_beta_binomial(mean, concentration, clicks, impressions)
 
 
+def log_binomial(rate: Tensor, clicks: Tensor, impressions: Tensor) -> Tensor:
+    """Log of the binomial probability of `clicks` among `impressions`: the beta-binomial's limit at infinite concentration.
+
+    Arguments broadcast. Differentiable in the rate.
+
+    Args:
+      rate: in (0, 1).
+      clicks: at most `impressions`.
+      impressions: 0 or more.
+
+    >>> round(float(tf.exp(log_binomial(tf.constant(0.5), 1.0, 2.0))), 4)
+    0.5
+    """
+    rate, clicks, impressions = _alike(rate, clicks, impressions)
+    return _log_binomial_rest(clicks, impressions) + _log_binomial(rate, clicks, impressions)
+
+
+@tf.custom_gradient
+def _log_binomial(rate: Tensor, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, Callable[..., tuple[Tensor, None, None]]]:
+    """- r KL(c / r || rate), all arguments of one shape."""
+    misses, miss_rate = impressions - clicks, 1.0 - rate
+    excess = clicks - impressions * rate
+    above, size, sign = excess > 0.0, tf.abs(excess), tf.sign(excess)
+    log_c = tf.math.log1p(size / tf.where(above, impressions * rate, tf.where(clicks > 0.0, clicks, 1.0)))
+    log_d = tf.math.log1p(size / tf.where(above, tf.where(misses > 0.0, misses, 1.0), tf.maximum(impressions, 1.0) * miss_rate))
+
+    def gradient(upstream: Tensor) -> tuple[Tensor, None, None]:
+        return upstream * (clicks / rate - misses / miss_rate), None, None
+
+    return sign * (misses * log_d - clicks * log_c), gradient
+
+
 def _log_binomial_rest(clicks: Tensor, impressions: Tensor) -> Tensor:
     """Log of the binomial coefficient less its entropy part r log r - c log c - d log d: only data."""
     return tf.stop_gradient(_factorial_rest(impressions) - _factorial_rest(clicks) - _factorial_rest(impressions - clicks))
