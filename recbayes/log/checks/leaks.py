@@ -84,9 +84,9 @@ def _verdict(score: Array, within: Pairs, across: Pairs, log: Log) -> tuple[str,
                 f"was made from the clicks: it knows which of two rows {whose} had more luck, not only which is better. Leave it out.",
                 "fail",
             )
-    as_truth = order(*turn(score, within if log.columns.group is not None else across), within.true_stddev)
+    competing = within if log.columns.group is not None else across
     ask = "A very good feature can do so, and one that was written after the clicks. Use it only if it was known before."
-    if as_truth > AS_TRUTH:
+    if order(*turn(score, competing), competing.true_stddev) > AS_TRUTH:
         return f"orders rows as well as their true click rates would. {ask}", "warn"
     if separation(score, log.clicks, log.impressions) > SEPARATES:
         return f"separates clicks from misses almost perfectly. {ask}", "warn"
