@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from recbayes.calibration.counts import Floats, condense, count_quantile
@@ -17,19 +18,21 @@ from recbayes.calibration.coverage import LEVELS, coverage, coverage_by, covered
 from recbayes.calibration.novelty import describe, plain
 from recbayes.calibration.pit import histogram, pit
 from recbayes.calibration.reliability import reliability, sharpness
+from recbayes.calibration.thin import thin
 
 POINTS = 100
+PAIRS = 256
 CHUNK = 2048
 
 
-def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 2000, seed: int = 0) -> tuple[dict[str, Any], pd.DataFrame]:
+def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 512, seed: int = 0) -> tuple[dict[str, Any], pd.DataFrame]:
     """Calibration figures and predictions of a test log.
 
     Args:
       fitted: a `Fitted`.
       train: the log it was fitted on; the baselines are fitted to it.
       test: the log to judge it by; events are summed to counts first.
-      draws: of each row's click rate.
+      draws: of each row's click rate, at least; spread evenly over the page effect and the weight draws (`thin`).
       seed: of the draws and of the ties.
 
     Returns: what design.md's calibration.json holds, and the frame of predictions.parquet (a row a test row, in the log's order): item,
@@ -57,11 +60,14 @@ def _chunks(rows: int) -> Iterator[NDArray[np.int64]]:
 def _rates(predictive: Any, *, draws: int, seed: int) -> tuple[pd.DataFrame, Floats]:
     """Moments and 90% interval of each row's click rate, and its draws condensed to [POINTS, N]."""
     data_stddev, model_stddev = (np.asarray(part, np.float64)[:, 0] for part in predictive.split())
-    points = condense(np.asarray(predictive.sample(draws, np.array([seed, 0], np.int32)), np.float64)[:, :, 0], POINTS)
+    few = thin(predictive, PAIRS)
+    density = tf.nest.map_structure(lambda leaf: leaf[:, 0, :, 0], few.density)  # [PAIRS, N, K]
+    drawn = np.asarray(density.sample(tf.constant([seed, 0]), (-(-draws // PAIRS),)), np.float64)
+    points = condense(drawn.reshape(-1, drawn.shape[-1]), POINTS)
     frame = pd.DataFrame({"mean": np.asarray(predictive.mean, np.float64)[:, 0], "data_stddev": data_stddev, "model_stddev": model_stddev})
     frame["stddev"] = np.sqrt(data_stddev**2 + model_stddev**2)
     for name, level in (("lower", 0.05), ("upper", 0.95)):
-        frame[name] = np.asarray(predictive.quantile(level), np.float64)[:, 0]
+        frame[name] = np.asarray(few.quantile(level), np.float64)[:, 0]
     return frame, points
 
 

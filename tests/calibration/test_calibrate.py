@@ -15,42 +15,23 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from recbayes.calibration import calibrate
+from recbayes.densities import BetaMixture
 from recbayes.features import categorical, numeric, text
 from recbayes.log import Log, read_log
+from recbayes.predictive import Predictive
 
 GROUPS, ARMS, CONCENTRATION = 400, 4, 200.0
 
 
 @dataclasses.dataclass
-class TruePredictive:
-    """The law that the simulated rows' click rates come from; a tenth of its variance is called the model's."""
-
-    rates: NDArray[np.float64]
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        return self.rates[:, None]
-
-    def split(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        variance = self.mean * (1 - self.mean) / (CONCENTRATION + 1)
-        return np.sqrt(0.9 * variance), np.sqrt(0.1 * variance)
-
-    def sample(self, n: int, seed: Any) -> NDArray[np.float32]:
-        a, b = self.mean * CONCENTRATION, (1 - self.mean) * CONCENTRATION
-        return np.random.default_rng(np.asarray(seed)).beta(a, b, (n, *self.mean.shape)).astype(np.float32)
-
-    def quantile(self, level: float) -> NDArray[np.float64]:
-        return stats.beta.ppf(level, self.mean * CONCENTRATION, (1 - self.mean) * CONCENTRATION)
-
-
-@dataclasses.dataclass
 class TrueModel:
-    """Knows each row's mean rate from its one telling feature."""
+    """Knows the law of each row's click rate from its one telling feature."""
 
     encoder: Any
 
-    def predict(self, log: Log) -> TruePredictive:
-        return TruePredictive(np.asarray(log.column("quality"), np.float64))
+    def predict(self, log: Log) -> Predictive:
+        mean = np.asarray(log.column("quality"), np.float32)[None, :, None, None]  # [S, N, A, K]
+        return Predictive.from_draws(BetaMixture(np.zeros_like(mean), mean, np.full_like(mean, CONCENTRATION)))
 
     def log_likelihood(self, log: Log) -> NDArray[np.float64]:
         mean = np.asarray(log.column("quality"), np.float64)
