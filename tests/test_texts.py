@@ -1,0 +1,103 @@
+"""The texts: what they tell a reader to type works, and what they link to is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import recbayes
+
+from recbayes import configs
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["train.epochs=1", "train.held_out=0", "posterior.draws=4", "model.embedding=4", "simulate.seeds=2", "simulate.world.steps=3"]
+SMALLER = {"draws=64": "draws=4", "steps=100": "steps=3", "seeds=20": "seeds=2", "posterior=rb": "epochs=1, held_out=0, posterior=rb"}
+
+
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def texts():
+    found = [path for path in ROOT.rglob("*.md") if not {".venv", "runs", "build"} & set(path.relative_to(ROOT).parts)]
+    assert len(found) > 10
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows to score, as the README assumes them to be at hand."""
+    log = pd.read_parquet(ROOT / "recbayes" / "log" / "examples" / "upworthy.parquet")
+    return log.head(50)[["headline", "eyecatcher_id", "test_created_at"]]
+
+
+def test_readme_commands_run_in_their_order(tmp_path, monkeypatch, rows):
+    """The first ten minutes of a newcomer, at a small size."""
+    monkeypatch.chdir(tmp_path)
+    rows.to_parquet("rows.parquet")
+    ran = []
+    for line in "".join(blocks((ROOT / "README.md").read_text(), "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] != ["recbayes"]:
+            assert words in ([], [".", ".venv/bin/activate"]), line
+            continue
+        small = SMALL if words[1] == "run" else []
+        if "posterior=map" in words:
+            small = [setting for setting in small if not setting.startswith("posterior")]
+        done = recbayes(*words[1:], *small)
+        assert done.exit_code == 0, f"{line}\n{done.stdout}{done.stderr}"
+        ran.append(words[1])
+    assert set(ran) == {"run", "ls", "cp", "validate", "audit", "predict", "check"}
+    assert len(pd.read_parquet("scored.parquet")) == 50
+
+
+def test_readme_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks((ROOT / "README.md").read_text(), "python")
+    for large, small in SMALLER.items():
+        assert large in code, f"{large} is no longer in the README: the test's size override matches nothing"
+        code = code.replace(large, small)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "export" / "1" / "saved_model.pb").is_file()
+
+
+def test_commands_in_configs_are_valid():
+    """Each config says on top how to run it, with overrides."""
+    seen = 0
+    for name in configs.shipped():
+        for line in configs.source(name).splitlines():
+            if match := re.match(r"#   recbayes run (.*?)(\s{3,}.*)?$", line):
+                words = [word for word in shlex.split(match[1]) if "=" in word or word == name]
+                done = recbayes("validate", *words)
+                assert done.exit_code == 0, f"{line}\n{done.stderr}"
+                seen += 1
+    assert seen >= 6
+
+
+@pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_room_has_its_readme():
+    """Ten lines on what lives in a folder and where to start."""
+    rooms = [path.parent for folder in ("recbayes", "pipelines", "configs") for path in (ROOT / folder).rglob("__init__.py")]
+    lacking = [
+        str(room.relative_to(ROOT))
+        for room in rooms
+        if room.parent == ROOT or room.parent == ROOT / "recbayes"
+        if not (room / "README.md").is_file()
+    ]
+    assert not lacking
+
+
+def test_make_targets_that_the_texts_name_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    named = {
+        word for path in texts() for word in re.findall(r"(?:^    |`)make ([a-z]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    assert named >= {"test", "quickstart"}
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in named)
