@@ -19,6 +19,7 @@ from recbayes.calibration.novelty import describe, plain
 from recbayes.calibration.pit import histogram, pit
 from recbayes.calibration.reliability import reliability, sharpness
 from recbayes.calibration.thin import thin
+from recbayes.types import UserError
 
 POINTS = 100
 PAIRS = 256
@@ -38,10 +39,12 @@ def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 512, seed: int
     Returns: what design.md's calibration.json holds, and the frame of predictions.parquet (a row a test row, in the log's order): item,
       group, clicks, impressions, mean, data_stddev, model_stddev, stddev, lower and upper (90% of the click rate), clicks_lower and
       clicks_upper (90% of the count), pit, new (what training never showed of the row), and the features that are short enough to read.
+    Raises: UserError if the model predicts no number for some row.
     """
     train, test = (log.counts() if log.is_events else log for log in (train, test))
     parts = [_rates(fitted.predict(test.take(rows)), draws=draws, seed=seed + int(rows[0])) for rows in _chunks(len(test))]
     columns, points = pd.concat([frame for frame, _ in parts], ignore_index=True), np.concatenate([p for _, p in parts], axis=1)
+    _must_be_numbers(columns["stddev"].to_numpy())
     clicks, impressions = np.asarray(test.clicks, np.float64), np.asarray(test.impressions, np.float64)
     columns["clicks_lower"], columns["clicks_upper"] = count_quantile([0.05, 0.95], impressions, points).astype(np.int64)
     columns["pit"] = pit(clicks, impressions, points, seed=seed)
@@ -49,6 +52,15 @@ def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 512, seed: int
     frame["new"] = describe(fitted.encoder.features, train, test)
     frame = pd.concat([frame, _readable(fitted.encoder.features, test, frame.columns)], axis=1)
     return _figures(fitted, train, test, frame) | {"draws": draws}, frame
+
+
+def _must_be_numbers(stddev: Floats) -> None:
+    bad = np.flatnonzero(~np.isfinite(stddev))
+    if len(bad):
+        raise UserError(
+            f"calibration: the model predicts no number for {len(bad):,} of {len(stddev):,} test rows (first: row {bad[0]}). "
+            "Its training went wrong: try a smaller train.learning_rate."
+        )
 
 
 def _chunks(rows: int) -> Iterator[NDArray[np.int64]]:

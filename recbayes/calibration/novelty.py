@@ -1,7 +1,7 @@
 """What the training rows never showed of a row: the plain reason for much of the model's doubt.
 
-A categorical value is new or not; of a text, the share of its words that no training text has. Numbers and times are new outside the
-training range.
+A categorical value is new or not; of a text, the share of its words that no training text has. A number is new outside the
+training range. Of times nothing is said: where the split goes by time, all are later.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def describe(features: Iterable[Any], train: Any, test: Any) -> list[str]:
     """What is new about each test row, in words.
 
     Args:
-      features: with name and kind (categorical, text, numeric, time; other kinds say nothing).
+      features: with name and kind (categorical, text, numeric; other kinds say nothing).
       train: the training log: `.column(name)` gives a column.
       test: the test log.
 
@@ -79,7 +79,7 @@ def _phrases(feature: Any, train: Any, test: Any) -> Iterable[tuple[int, str]]:
             for row, (words, new) in enumerate(zip(counts.words, counts.new, strict=True))
             if new
         ]
-    if feature.kind in ("numeric", "time"):
+    if feature.kind == "numeric":
         return [(int(row), f"{feature.name} outside the training range") for row in np.flatnonzero(outside(known, asked))]
     return []
 

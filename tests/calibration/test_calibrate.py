@@ -19,6 +19,7 @@ from recbayes.densities import BetaMixture
 from recbayes.features import categorical, numeric, text
 from recbayes.log import Log, read_log
 from recbayes.predictive import Predictive
+from recbayes.types import UserError
 
 GROUPS, ARMS, CONCENTRATION = 400, 4, 200.0
 
@@ -133,6 +134,19 @@ def test_events_are_summed_first(tmp_path: Path) -> None:
     figures, frame = calibrate(MODEL, train, test, draws=200)
     assert len(frame) == figures["rows"] == GROUPS * ARMS / 2
     assert frame.impressions.between(20, 39).all()
+
+
+def test_a_model_that_predicts_no_number_is_refused(tmp_path: Path) -> None:
+    """Diverged training must not end in a report of zeros."""
+    train, test = simulated(tmp_path)
+
+    class Diverged(TrueModel):
+        def predict(self, log: Log) -> Predictive:
+            right = super().predict(log)
+            return right._replace(density=right.density._replace(means=right.density.means * np.nan))
+
+    with pytest.raises(UserError, match=r"no number for 800 of 800 test rows .*smaller train\.learning_rate"):
+        calibrate(Diverged(MODEL.encoder), train, test)
 
 
 def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
