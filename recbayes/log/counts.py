@@ -15,9 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbayes.log.columns import Columns
+from recbayes.types import Array
 
 PENDING_ROWS = 1 << 21
 """Rows gathered before they are summed: some 100 MB of a few columns."""
+
+
+def has_repeats(columns: Columns) -> bool:
+    """Whether rows can stand for the same thing: a row of counts is, without an item column, an item of its own."""
+    return columns.impressions is None or columns.item is not None
 
 
 def sum_batches(tables: Iterable[Any], columns: Columns) -> tuple[Any, Columns]:
@@ -43,20 +49,35 @@ def sum_batches(tables: Iterable[Any], columns: Columns) -> tuple[Any, Columns]:
     return _sum_equal(pa.concat_tables(pending), summed), summed
 
 
-def equal_rows(table: Any, names: Iterable[str]) -> tuple[Any, int]:
+def equal_rows(table: Any, names: Iterable[str]) -> tuple[Array, int]:
     """Which rows agree in all the named columns: int64 [N] in order of first appearance, and how many there are. Nulls agree.
 
     >>> equal_rows(pa.table({"a": [1, 1, 2, 1], "b": ["x", "y", "x", "x"]}), ["a", "b"])
     (array([0, 1, 2, 0]), 3)
     """
-    codes = np.zeros(table.num_rows, np.int64)
-    size = 1
+    codes, size = np.zeros(table.num_rows, np.int64), 1
     for name in names:
-        encoded = pc.dictionary_encode(_key(table.column(name).combine_chunks()), null_encoding="encode")
-        pairs = codes * len(encoded.dictionary) + encoded.indices.to_numpy()
-        paired = pc.dictionary_encode(pa.array(pairs))
-        codes, size = paired.indices.to_numpy().astype(np.int64), len(paired.dictionary)
-    return codes, size
+        column, column_size = _codes(table.column(name).combine_chunks())
+        if size * column_size >= 2**62:
+            codes, size = _dense(codes)
+        codes, size = codes * column_size + column, size * column_size
+    return _dense(codes)
+
+
+def _dense(codes: Array) -> tuple[Array, int]:
+    """Whole numbers by their order of first appearance, and how many there are."""
+    encoded = pc.dictionary_encode(pa.array(codes))
+    return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
+
+
+def _codes(column: Any) -> tuple[Array, int]:
+    """A whole number below 2^31 for each value of an array, equal where the values are, and a bound on them."""
+    if pa.types.is_integer(column.type) and column.null_count == 0 and len(column):
+        low, high = pc.min_max(column).as_py().values()
+        if high - low < 2**31 - 1 and high < 2**63:
+            return column.to_numpy().astype(np.int64) - low, high - low + 1
+    encoded = pc.dictionary_encode(_key(column), null_encoding="encode")
+    return encoded.indices.to_numpy().astype(np.int64), max(len(encoded.dictionary), 1)
 
 
 def _key(column: Any) -> Any:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbayes.log.columns import Columns, listed
-from recbayes.log.counts import equal_rows, sum_batches
+from recbayes.log.counts import equal_rows, has_repeats, sum_batches
 from recbayes.log.faults import numbers
 from recbayes.log.splits import split_rows
 from recbayes.types import Array, UserError
@@ -49,6 +49,11 @@ class Log:
     def is_events(self) -> bool:
         """Whether a row is one impression, as the log has no column of impressions."""
         return self.columns.impressions is None
+
+    @functools.cached_property
+    def spread_identified(self) -> bool:
+        """Whether the spread of click rates can be told from their mean: some row, summed, has more than one impression."""
+        return bool((self.counts() if self.is_events else self).impressions.max() > 1)
 
     @functools.cached_property
     def clicks(self) -> Array:
@@ -163,11 +168,15 @@ class Log:
     def counts(self) -> Log:
         """The log with rows summed that agree in cluster, group, item and every feature (see `counts.sum_batches`).
 
+        A log of counts without an item column is returned as it is: each of its rows is an item of its own.
+
         Raises:
           UserError: the log has a reward instead of clicks.
         """
         if self.columns.clicks is None:
             raise UserError(f"log: {self.source} has a reward ({self.columns.reward}) instead of clicks and cannot be summed to counts.")
+        if not has_repeats(self.columns):
+            return self
         table, columns = sum_batches([self.table], self.columns)
         fingerprint = hashlib.sha256(f"{self.fingerprint} {columns}".encode()).hexdigest()
         return dataclasses.replace(self, table=table, columns=columns, fingerprint=fingerprint)
@@ -208,8 +217,8 @@ class Log:
         if name is None:
             return np.arange(len(self), dtype=np.int32), len(self)
         codes, size = equal_rows(self.table, [name])
-        if self.table.column(name).null_count:
-            alone = pc.is_null(self.table.column(name)).to_numpy()
+        alone = pc.is_null(self.table.column(name), nan_is_null=True).to_numpy()
+        if alone.any():
             codes[alone] = size + np.arange(alone.sum())
             codes = pd.factorize(codes)[0]
             size = int(codes.max()) + 1

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbayes.log.columns import Columns, check_roles, listed, nearest
-from recbayes.log.counts import sum_batches
+from recbayes.log.counts import has_repeats, sum_batches
 from recbayes.log.faults import BadRows, Fault, bad_rows, check_types, merge_faults
 from recbayes.log.log import Log
 from recbayes.log.source import LogSource, Source, open_source
@@ -83,7 +83,7 @@ def read_log(
     columns = _with_all_features(roles, opened) if features is None else roles
     _check_columns(columns, opened)
     good = _GoodRows(opened, columns, reward_range)
-    if as_counts:
+    if as_counts and has_repeats(columns):
         table, columns = sum_batches(good, columns)
     else:
         table = pa.concat_tables(good)
@@ -132,8 +132,10 @@ class _GoodRows:
 def _with_reasons(table: Any, found: Sequence[BadRows], is_bad: Any, file: str, first: int) -> Any:
     """The bad rows of a batch with the columns of QUARANTINE."""
     rows = np.flatnonzero(is_bad)
-    reasons = ["; ".join(bad.reason for bad in found if bad.mask[row]) for row in rows]
-    beside = [pa.array(reasons, pa.large_string()), pa.array([file] * len(rows), pa.large_string()), pa.array(first + rows, pa.int64())]
+    broken = np.stack([bad.mask[rows] for bad in found])  # [rules, rows]
+    kinds, kind_of_row = np.unique(broken, axis=1, return_inverse=True)
+    texts = pa.array(["; ".join(bad.reason for bad, is_so in zip(found, kind) if is_so) for kind in kinds.T], pa.large_string())
+    beside = [texts.take(pa.array(kind_of_row)), pa.repeat(pa.scalar(file, pa.large_string()), len(rows)), pa.array(first + rows)]
     taken = table.take(pa.array(rows))
     for name, values in zip(QUARANTINE, beside):
         taken = taken.append_column(name, values)

@@ -74,6 +74,21 @@ def test_counts_sum_equal_rows():
     assert (counts.time == pd.Timestamp("2023-12-31").timestamp()).all()
 
 
+def test_rows_of_counts_without_items_are_items():
+    """Identical arms of one test stay two draws of the click rate, though nothing names them."""
+    log = read_log(frame(colour="red"), clicks="clicks", impressions="shown", group="test", features=["colour"])
+    assert log.counts() is log
+    assert len(read_log(frame(), clicks="clicks", impressions="shown", group="test", features=[], as_counts=True)) == 6
+
+
+def test_spread_is_identified_by_repeats():
+    """Events that differ in every feature cannot tell the spread of rates, and a fit asks before it tries."""
+    events = frame(clicks=[0, 1, 0, 1, 1, 0])
+    assert read_log(events, clicks="clicks", item="item", features=[]).spread_identified
+    assert not read_log(events, clicks="clicks", item="item", features=["shown", "test"]).spread_identified
+    assert read_log(frame(), **ROLES).spread_identified
+
+
 def test_counts_of_events_forget_the_decision():
     """What belongs to one decision cannot be kept when decisions are summed."""
     log = read_log(

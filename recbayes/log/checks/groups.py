@@ -57,7 +57,7 @@ def group_sizes(log: Log) -> Iterator[Finding]:
 def expected_pairs(log: Log) -> float:
     """How many pairs of clicks within one row chance makes: what there is to know the spread of click rates by.
 
-    With r impressions of a row and a common click rate p, r (r - 1) p^2 / 2 pairs; 0 where no row has two impressions.
+    With r impressions of a row and a common click rate p, r (r - 1) p^2 / 2 pairs.
     """
     impressions = log.impressions.astype(float)
     rate = log.clicks.sum() / max(impressions.sum(), 1.0)
@@ -70,7 +70,7 @@ def spread(log: Log) -> Iterator[Finding]:
         return
     counts = log.counts() if log.is_events else log
     pairs = expected_pairs(counts)
-    if pairs == 0:
+    if not counts.spread_identified:
         message = (
             "spread not identified: no row repeats in group, item and features, so click rates' spread cannot be told from their mean. "
         )

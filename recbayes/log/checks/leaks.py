@@ -14,7 +14,7 @@ separates clicks from misses almost perfectly, is called suspicious, not proven:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +36,15 @@ MARGIN = 0.3
 Z_EDGE = 4.5
 """A scan of some 50 dependent z-scores: false alarms below 1e-3 a feature; 250 simulated honest features reached 2.3 at most."""
 AS_TRUTH = 0.95
+"""Share of what the true rates would order rightly, above which a feature is suspicious; the headlines of the example reach .2."""
 SEPARATES = 0.98
+"""Area under the ROC curve above which a feature is suspicious."""
 FEW = 100
 """Fewer pairs (or a fifth as many clicks) are not judged."""
 MOST_ROWS = 500_000
 MOST_PAIRS = 400_000
 PARTNERS = 5
+"""Each row is paired with so many of other groups."""
 
 
 class Pairs(NamedTuple):
@@ -150,13 +153,13 @@ def separation(score: Array, clicks: Array, impressions: Array) -> float:
 def scores(log: Log, name: str, rng: np.random.Generator) -> Array | None:
     """A feature as numbers [N] to order rows by: -inf where it is null, NaN where it cannot be said, None for lists.
 
-    Numbers and times as they are. A string is the click rate of its rows in the other half of the clusters, which knows nothing of a
-    row's own chance.
+    Numbers and times as they are. Any other value is the click rate of its rows in the other half of the clusters, which knows nothing
+    of a row's own chance.
     """
     column = log.column(name)
     if pa.types.is_nested(column.type):
         return None
-    if not pa.types.is_large_string(column.type) and not pa.types.is_binary(column.type):
+    if _has_order(column.type):
         values = seconds(column)
         return np.where(np.isnan(values), -np.inf, values)
     codes, size = equal_rows(log.table, [name])
@@ -172,6 +175,12 @@ def scores(log: Log, name: str, rng: np.random.Generator) -> Array | None:
             value = np.where(impressions > 0, (clicks + EXPECTED_CLICKS) / (impressions + EXPECTED_CLICKS / rate), np.nan)
         result[~other] = value[codes[~other]]
     return result
+
+
+def _has_order(kind: Any) -> bool:
+    """Numbers, booleans, times."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_timestamp, pa.types.is_date)
+    return any(test(kind) for test in tests)
 
 
 def pairs_within(log: Log, rng: np.random.Generator) -> Pairs:

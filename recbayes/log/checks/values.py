@@ -30,7 +30,8 @@ def missing_values(log: Log) -> Iterator[Finding]:
 
 def constant_features(log: Log) -> Iterator[Finding]:
     """Features with one value throughout: nothing can be learnt from them."""
-    constant = [name for name in log.columns.features if equal_rows(log.table, [name])[1] == 1]
+    first = log.table.slice(0, 1_000)  # most features differ soon: the whole column is looked at only where they don't
+    constant = [name for name in log.columns.features if all(equal_rows(table, [name])[1] == 1 for table in (first, log.table))]
     if constant:
         yield Finding("constant", "warn", f"{listed(constant)}: the same value in every row. Leave it out of the features.", len(log))
 
@@ -80,10 +81,10 @@ def candidate_sets(log: Log) -> Iterator[Finding]:
     if log.columns.candidates is None or log.columns.item is None:
         return
     lists = log.column(log.columns.candidates).combine_chunks()
-    row = np.asarray(pc.list_parent_indices(lists))
-    shown = log.column(log.columns.item).combine_chunks().take(pc.list_parent_indices(lists))
-    is_shown = pc.equal(pc.list_flatten(lists).cast(shown.type), shown).fill_null(False).to_numpy(zero_copy_only=False)
-    missing = np.bincount(row[is_shown], minlength=len(log)) == 0
+    row = pc.list_parent_indices(lists)
+    shown = log.column(log.columns.item).cast(pa.large_string()).combine_chunks().take(row)
+    is_shown = pc.equal(pc.list_flatten(lists).cast(pa.large_string()), shown).fill_null(False).to_numpy(zero_copy_only=False)
+    missing = np.bincount(row.to_numpy()[is_shown], minlength=len(log)) == 0
     if missing.any():
         message = f"{counted(int(missing.sum()), 'row')} show an item that is not in their list of candidates."
         yield about("candidates", "fail", message, missing)
