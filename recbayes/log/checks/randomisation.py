@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import scipy.stats
+import scipy.special
 
 from recbayes.log.checks.finding import Finding, about
 from recbayes.log.checks.groups import arm_of_rows
@@ -77,7 +77,7 @@ def equal_shares(impressions: Array, group: Array) -> Array:
     expected = (np.bincount(at, weights=impressions) / arms)[at]
     with np.errstate(invalid="ignore", divide="ignore"):
         chi2 = np.bincount(at, weights=np.where(expected > 0, (impressions - expected) ** 2 / expected, 0.0))
-    return np.asarray(scipy.stats.chi2.sf(chi2, arms - 1))
+    return np.asarray(scipy.special.chdtrc(arms - 1, chi2))
 
 
 def follows_clicks(arms: Arms) -> float:
