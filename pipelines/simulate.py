@@ -35,7 +35,7 @@ def check(config: Config) -> None:
     check_passed(config)
     train, test = logs(config)
     for part in (newest(config, train)[1], test):
-        config.simulate.world.build(part)
+        world(config, part)
 
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -61,6 +61,12 @@ def newest(config: Config, train: Any) -> tuple[Any, Any]:
     return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed)
 
 
+def world(config: Config, log: Any) -> Any:
+    """The world of a log; arms are distinct where an item-side feature differs."""
+    assert config.simulate is not None
+    return config.simulate.world.build(log, distinct=[feature.name for feature in config.features if feature.side == "item"] or None)
+
+
 def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, label: str, console: Console) -> Any:
     """All policies over one log's world."""
     section = config.simulate
@@ -68,7 +74,7 @@ def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, 
     policies = [build(policy, train, model) for policy in section.policies]
     with console.progress(label) as progress:
         return rb.replay(
-            section.world.build(test),
+            world(config, test),
             policies,
             seeds=section.seeds,
             seed=config.seed,

@@ -20,10 +20,10 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from recbayes import plugins
@@ -71,7 +71,7 @@ class Plugin(Section):
 
     def build(self, *given: Any, **named: Any) -> Any:
         """The function called with these settings, and with what the caller supplies."""
-        return plugins.build(self.room, self.kind, *given, **named, **self.settings)
+        return plugins.build(self.room, self.kind, *given, **{**self.settings, **named})
 
 
 class Runtime(Section):
@@ -183,6 +183,12 @@ class World(Plugin):
     room: ClassVar[str] = "replay:World"
     supplied: ClassVar[frozenset[str]] = frozenset({"log"})
 
+    def build(self, *given: Any, **named: Any) -> Any:
+        """The world of a log; the caller's `distinct` (columns in which arms differ) where it takes one and the config names none."""
+        if self.settings.get("distinct", ...) is not None:
+            named.pop("distinct", None)
+        return super().build(*given, **named)
+
 
 class Learner(Plugin):
     """What takes feedback in replay."""
@@ -232,12 +238,16 @@ class Simulate(Section):
         return policies
 
 
+PolicyOrName = Annotated[
+    Annotated[str, Tag("str")] | Annotated[Policy, Tag("Policy")],
+    Discriminator(lambda value: "str" if isinstance(value, str) else "Policy"),
+]
+
+
 class Export(Section):
     """The SavedModel's policy."""
 
-    policy: Literal["chosen"] | str | Policy = Field(
-        "chosen", description="chosen, a simulated policy's name, or {kind: ...} over the density"
-    )
+    policy: PolicyOrName = Field("chosen", description="chosen, a simulated policy's name, or {kind: ...} over the density")
     floor: float = Field(0.01, ge=0, lt=1, description="least share of a uniform choice, so that logged decisions can be evaluated later")
 
 

@@ -64,6 +64,8 @@ def test_all_faults_are_told_at_once():
         ({"modle": {}}, "modle", "Did you mean model?"),
         ({"features": [{"kind": "text"}]}, "features.0.name", "missing"),
         ({"runtime": {"device": "tpu"}}, "runtime.device", "'auto', 'cpu' or 'gpu'"),
+        ({"export": {"policy": {"kind": "thomson"}}}, "export.policy.kind", "Did you mean thompson?"),
+        ({"export": {"polic": "chosen"}}, "export.polic", "Did you mean policy?"),
         ({"runtime": {"replica_chunk": 0}}, "runtime.replica_chunk", "at least 1"),
         ({"log": {**LEAST["log"], "split": {"test_fraction": 1}}}, "log.split.test_fraction", "less than 1"),
     ],
