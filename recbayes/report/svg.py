@@ -1,6 +1,6 @@
 """Parts of charts as inline SVG: scales, axes, marks. Colours are classes that page.css sets for light and dark.
 
-Every chart is drawn twice, for a phone and for a wide screen, so that its type is never scaled; CSS shows one of them.
+Every chart is drawn at several widths, from a phone's to a wide screen's, so that its type is hardly scaled; CSS shows one of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from recbayes.report.html import Html, div, join, tag
 
-WIDE = 920
-NARROW = 340
+FULL = (340, 620, 920)  # widths at which a chart is drawn that has the page's width to itself
+HALF = (340, 470)  # and one of two side by side
+ROOMY = 500  # from this width on there is room for names beside the curves
 LETTER = 7.4  # width to allow for a letter of the charts' bold type, px
 
 
@@ -177,6 +178,6 @@ def picture(width: float, height: float, *content: Any, says: str) -> Html:
     )
 
 
-def twice(draw: Callable[[int], Html], *, wide: int = WIDE, narrow: int = NARROW) -> Html:
-    """A chart for wide screens and for phones; the style sheet shows one."""
-    return join(div(draw(wide), class_="wide"), div(draw(narrow), class_="narrow"))
+def sized(draw: Callable[[int], Html], widths: Sequence[int] = FULL) -> Html:
+    """A chart drawn at several widths, so that its type is hardly scaled; the style sheet shows the one that fits its card."""
+    return div([div(draw(width), class_=f"w{width}") for width in widths], class_="full" if widths == FULL else "half")

@@ -78,7 +78,7 @@ def measured(page: Path, tmp_path: Path, *, width: int, dark: bool = False) -> d
     return dict(json.loads(unescape(told.group(1))))
 
 
-@pytest.mark.parametrize(("width", "dark"), [(375, False), (375, True), (1280, False), (1280, True)])
+@pytest.mark.parametrize(("width", "dark"), [(375, False), (375, True), (820, False), (1280, False), (1280, True)])
 def test_the_page_fits_and_can_be_read(width: int, dark: bool, run_folder: Path, tmp_path: Path) -> None:
     """With all details open: no sideways scrolling, text at a contrast of 4.5 (WCAG AA), chart type of 10 px, each chart once."""
     found = measured(write(run_folder, out=tmp_path / "report.html"), tmp_path, width=width, dark=dark)

@@ -9,9 +9,7 @@ from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed, interval, percent, rate
 from recbayes.report.parts import figure, grid, missing, numbers, part
 from recbayes.report.run import Run
-from recbayes.report.svg import NARROW, Area, bar, dot, line, padded, path, picture, twice, x_axis, y_axis
-
-CARD = 470
+from recbayes.report.svg import HALF, Area, bar, dot, line, padded, path, picture, sized, x_axis, y_axis
 
 
 def calibration(run: Run) -> Html:
@@ -60,9 +58,7 @@ def _by_level(figures: dict[str, Any]) -> Html:
         return picture(width, 276, axes, path([(x(0.42), y(0.42)), (x(1), y(1))], "ideal"), marks, says=says)
 
     note = "On the dashed line intervals hold what they say. Bars: 95%, groups counted."
-    return figure(
-        "Coverage by level", twice(draw, wide=CARD, narrow=NARROW), note=note, data=numbers(["level", "covered", "95% interval"], rows)
-    )
+    return figure("Coverage by level", sized(draw, HALF), note=note, data=numbers(["level", "covered", "95% interval"], rows))
 
 
 def _by_decile(figures: dict[str, Any]) -> Html:
@@ -92,7 +88,7 @@ def _by_decile(figures: dict[str, Any]) -> Html:
 
     note = "Few impressions on the left, many on the right. Bars: 95%, groups counted."
     head = ["tenth", "median impressions", "covered", "95% interval"]
-    return figure("Coverage by impressions", twice(draw, wide=CARD, narrow=NARROW), note=note, data=numbers(head, rows))
+    return figure("Coverage by impressions", sized(draw, HALF), note=note, data=numbers(head, rows))
 
 
 def _pit(figures: dict[str, Any]) -> Html:
@@ -129,7 +125,7 @@ def _pit(figures: dict[str, Any]) -> Html:
     note = "Flat is right; a bowl means intervals too narrow, a hump too wide, a slope a level that is off. Band: 95% for independent rows."
     width = 1 / len(counts)
     data = numbers(["from", "rows", "relative to flat"], [[fixed(i * width, 2), c, fixed(shares[i], 2)] for i, c in enumerate(counts)])
-    return figure("Where counts fall in their predictions (PIT)", twice(draw, wide=CARD, narrow=NARROW), note=note, data=data)
+    return figure("Where counts fall in their predictions (PIT)", sized(draw, HALF), note=note, data=data)
 
 
 def _reliability(figures: dict[str, Any]) -> Html:
@@ -160,4 +156,4 @@ def _reliability(figures: dict[str, Any]) -> Html:
     rows = [[rate(b["predicted"]), rate(b["observed"]), f"{rate(b['lower'])} to {rate(b['upper'])}", fixed(b["rows"], 0)] for b in bins]
     note = "Tenths of the rows by predicted rate. Bars: 95%, groups counted."
     data = numbers(["predicted", "observed", "95% interval", "rows"], rows)
-    return figure("Reliability", twice(draw, wide=CARD, narrow=NARROW), note=note, data=data)
+    return figure("Reliability", sized(draw, HALF), note=note, data=data)

@@ -11,7 +11,7 @@ from recbayes.report.html import Html, div, h3, join, li, ol, p, span, tag
 from recbayes.report.numbers import percent, rate
 from recbayes.report.parts import figure, grid, missing, numbers, part
 from recbayes.report.run import Run
-from recbayes.report.svg import Area, dot, padded, picture, twice, x_axis, y_axis
+from recbayes.report.svg import ROOMY, Area, dot, padded, picture, sized, x_axis, y_axis
 
 SHOWN = 6
 CLOUD = 900
@@ -94,7 +94,7 @@ def _cloud(rows: pd.DataFrame) -> Html:
     top = {by: _one_a_group(rows.sort_values(by, ascending=False)).head(SHOWN) for by in ("model", "data")}
 
     def draw(width: int) -> Html:
-        area = Area(46, width - 14, 28, (330 if width > 500 else 270) - 46)
+        area = Area(46, width - 14, 28, (330 if width > ROOMY else 270) - 46)
         x = area.x(*padded([*rows.data], share=0.03, include=[rows.data.min() * 0.98]))
         y = area.y(0, float(rows.model.max()) * 1.08 or 1.0)
         dust = tag("path", d="".join(f"M{x(d):.0f} {y(m):.0f}h0" for d, m in zip(sample.data, sample.model)), class_="dust")
@@ -115,4 +115,4 @@ def _cloud(rows: pd.DataFrame) -> Html:
         [[str(level), percent(float(row.data)), percent(float(row.model))] for level, row in deciles.iterrows()],
     )
     note = "Standard deviations relative to the predicted rate, a point a held-out row. Marked: the rows listed below."
-    return figure("Two kinds of not knowing", twice(draw), note=note, data=data)
+    return figure("Two kinds of not knowing", sized(draw), note=note, data=data)

@@ -10,7 +10,7 @@ from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed, interval, percent
 from recbayes.report.outcomes import Outcome, greedy_of
 from recbayes.report.parts import HUES, figure, key, numbers, part
-from recbayes.report.svg import Area, Scale, dot, line, padded, path, picture, twice, words, x_axis, y_axis
+from recbayes.report.svg import ROOMY, Area, Scale, dot, line, padded, path, picture, sized, words, x_axis, y_axis
 
 
 class Family(NamedTuple):
@@ -51,7 +51,7 @@ def exploration(policies: list[Outcome]) -> Html | None:
         for family in found
         for o in family.members
     ]
-    drawing = join(twice(lambda width: _draw(width, found, says)), key([f.name for f in found], hues))
+    drawing = join(sized(lambda width: _draw(width, found, says)), key([f.name for f in found], hues))
     return part(
         "exploration",
         "The scale of exploration",
@@ -74,7 +74,7 @@ def _finding(found: Sequence[Family]) -> str:
 
 
 def _draw(width: int, found: Sequence[Family], says: str) -> Html:
-    area = Area(left=44, right=width - 16, top=28, bottom=(320 if width > 500 else 250) - 46)
+    area = Area(left=44, right=width - 16, top=28, bottom=(320 if width > ROOMY else 250) - 46)
     members = [o for family in found for o in family.members]
     scales = sorted({o.exploration for o in members})
     place = {scale: i for i, scale in enumerate(scales)}  # equal steps: scales are tried at ratios, and 0 has no logarithm

@@ -6,7 +6,7 @@ from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed
 from recbayes.report.parts import figure, numbers, part
 from recbayes.report.run import Run
-from recbayes.report.svg import Area, dot, line, picture, ticks, twice, words
+from recbayes.report.svg import ROOMY, Area, dot, line, picture, sized, ticks, words
 
 NAMES = {"constant": "constant rate", "beta_binomial": "one beta-binomial", "page_effect": "page effect, no features"}
 
@@ -24,7 +24,7 @@ def likelihood(run: Run) -> Html | None:
         _finding(network, baselines),
         figure(
             "Held-out log-likelihood a row",
-            twice(lambda width: _draw(width, rows)),
+            sized(lambda width: _draw(width, rows)),
             note="Joint over a group, binomial coefficients included; further right is better. Baselines see the same training rows.",
             data=numbers(
                 ["model", "nats a row", "network ahead by"], [[name, fixed(v, 3), fixed(network - v, 3, signed=True)] for name, v in rows]
@@ -68,7 +68,7 @@ def _draw(width: int, rows: list[tuple[str, float]]) -> Html:
             )
         )
     bottom = [
-        words(x(v), area.bottom + 26, fixed(v, 2), anchor="middle", class_="tick") for v in ticks(x.low, x.high, 6 if width > 500 else 3)
+        words(x(v), area.bottom + 26, fixed(v, 2), anchor="middle", class_="tick") for v in ticks(x.low, x.high, 6 if width > ROOMY else 3)
     ]
     says = "Held-out log-likelihood a row: " + ", ".join(f"{name} {fixed(value, 3)}" for name, value in rows)
     return picture(width, area.bottom + 34, marks, bottom, says=says)

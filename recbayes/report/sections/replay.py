@@ -10,7 +10,7 @@ from recbayes.report.numbers import fixed, percent
 from recbayes.report.outcomes import Outcome, curves
 from recbayes.report.parts import colours, figure, key, missing, numbers, part
 from recbayes.report.run import Run
-from recbayes.report.svg import LETTER, Area, Scale, apart, band, dot, line, padded, path, picture, twice, words, x_axis, y_axis
+from recbayes.report.svg import LETTER, ROOMY, Area, Scale, apart, band, dot, line, padded, path, picture, sized, words, x_axis, y_axis
 
 
 def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
@@ -31,14 +31,14 @@ def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
     says = f"Lift over uniform by share of the horizon for {len(order)} policies. At the end: " + "; ".join(
         f"{o.name} {percent(o.lift, signed=True)}" for o in policies if o.kind != "uniform"
     )
-    drawing = twice(lambda width: _draw(width, frame, order, hues, says))
+    drawing = sized(lambda width: _draw(width, frame, order, hues, says))
     return part(
         "replay",
         "What exploring brings",
         _finding(run, policies),
         figure(
             "Clicks over uniform as the horizon passes",
-            join(drawing, div(key(order, hues), class_="narrow")),
+            join(drawing, div(key(order, hues), class_="legend")),
             note="Cumulative lift. Bands: 95% over replicas, on common random numbers; the table's intervals are over test groups.",
             data=_data(frame, order),
         ),
@@ -64,7 +64,7 @@ def _data(frame: pd.DataFrame, order: list[str]) -> Html:
 
 
 def _draw(width: int, frame: pd.DataFrame, order: list[str], hues: dict[str, str], says: str) -> Html:
-    roomy = width > 500
+    roomy = width > ROOMY
     labels = max(len(name) for name in order) * LETTER + 70 if roomy else 14
     area = Area(left=44, right=width - labels, top=28, bottom=(400 if roomy else 270) - 46)
     shown = frame[frame.policy.isin(order) & (frame.share >= 0.02)]

@@ -8,7 +8,7 @@ from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed, seconds
 from recbayes.report.parts import figure, missing, numbers, part
 from recbayes.report.run import Run
-from recbayes.report.svg import Area, dot, padded, path, picture, twice, words, x_axis, y_axis
+from recbayes.report.svg import ROOMY, Area, dot, padded, path, picture, sized, words, x_axis, y_axis
 
 LOSS = "loss"
 
@@ -29,7 +29,7 @@ def training(run: Run) -> Html:
     shown = [c for c in ("epoch", "phase", LOSS, held or "", "seconds", "rows_per_second") if c in frame.columns]
     data = numbers([c.replace("_", " ") for c in shown], [[_cell(v) for v in row] for row in frame[shown].itertuples(index=False)])
     note = "Full line: training loss, nats a row. Dashed: minus the log-likelihood of groups set aside from the training log."
-    drawing = twice(lambda width: _draw(width, frame, held))
+    drawing = sized(lambda width: _draw(width, frame, held))
     return part("training", "Training", finding, figure("Loss by epoch", drawing, note=note, data=data))
 
 
@@ -58,7 +58,7 @@ def _draw(width: int, frame: pd.DataFrame, held: str | None) -> Html:
     y = area.y(*padded([v for values, *_ in lines for v in values]))
     axes = join(
         y_axis(area, y, lambda v: fixed(v, 2), title="nats a row", about=4),
-        x_axis(area, x, lambda v: f"{v:.0f}", title="epoch", at=_whole(epochs, 12 if width > 500 else 6)),
+        x_axis(area, x, lambda v: f"{v:.0f}", title="epoch", at=_whole(epochs, 12 if width > ROOMY else 6)),
     )
     marks = [
         join(path([(x(e), y(v)) for e, v in zip(epochs, values)], curve), _dots(epochs, values, x, y, mark))
