@@ -70,7 +70,7 @@ class Fitted:
         return self.posterior.outputs(self.network, weights, dict(encoded))
 
     def densities(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Any:
-        """The click rate's density of each row of a log (or mapping of columns) under each draw, leaves [S, N, K], from features alone."""
+        """The density of each row's click rate under each draw, leaves [S, N, K]; log is a log or a mapping of columns."""
         encoded = encode(self.encoder, columns_of(log, self.encoder))
         weights, chunks = self.draw(draws, seed), []
         rows = len(next(iter(encoded.values())))
@@ -80,7 +80,7 @@ class Fitted:
         return tf.nest.map_structure(lambda *leaves: tf.concat(leaves, axis=1), *chunks)
 
     def predict(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
-        """What is known of each row's click rate from its features alone: B = N decisions of one candidate, the page effect integrated out."""
+        """What a row's features alone say of its click rate: N decisions of one candidate, the page effect integrated out."""
         density = tf.nest.map_structure(lambda leaf: leaf[:, :, None, :], self.densities(log, draws=draws, seed=seed))  # [S, N, 1, K]
         if self.group_effect is None:
             return Predictive.from_draws(density)
@@ -100,7 +100,8 @@ class Fitted:
         path.mkdir(parents=True, exist_ok=True)
         self.model.save(path / "model.keras")
         self.encoder.save(path)
-        np.savez(path / "state.npz", **{f"t{i}": np.asarray(t) for i, t in enumerate(tf.nest.flatten(self.state))})
+        arrays: dict[str, Any] = {f"t{i}": np.asarray(t) for i, t in enumerate(tf.nest.flatten(self.state))}
+        np.savez(path / "state.npz", **arrays)
         about = {
             "family": {"kind": self.family.name, **self.family.settings()},
             "posterior": {"kind": self.posterior.kind, **self.posterior.settings},
@@ -173,7 +174,11 @@ def fit(
         folder = Path(checkpoint) / f"{name}_{token}" if checkpoint is not None else None
         score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
         hide = hider(encoder, schedule)
-        return encoder, network.model, train(network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress)
+        return (
+            encoder,
+            network.model,
+            train(network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress),
+        )
 
     history: list[dict[str, float]] = []
     if held_out > 0 and segments_of(log, group)[1] >= 20:
@@ -182,7 +187,13 @@ def fit(
         history = first.history
         schedule = schedule._replace(epochs=first.best_epoch)
     encoder, network, trained = one(log, schedule, "final", None)
-    record = {"rows": len(log), "groups": segments_of(log, group)[1], "epochs": schedule.epochs, "seed": seed, "fingerprint": log.fingerprint}
+    record = {
+        "rows": len(log),
+        "groups": segments_of(log, group)[1],
+        "epochs": schedule.epochs,
+        "seed": seed,
+        "fingerprint": log.fingerprint,
+    }
     return Fitted(encoder, network, family, method, trained.state, group, history or trained.history, record)
 
 
@@ -260,7 +271,7 @@ def encode(encoder: Encoder, columns: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def scorer(network: Network, method: Posterior, rows: Rows) -> Callable[[Any], float]:
-    """state -> log likelihood a row of the rows, at the state's own point or average of draws, no last look taken."""
+    """State -> log likelihood a row of the rows, at the state's own point or average of draws, no last look taken."""
     groups = group_count(rows)
     whole = list(batches(rows, 2048, np.arange(groups)))
 
@@ -327,7 +338,9 @@ def built(room: Any, record: Mapping[str, Any]) -> Any:
     return getattr(room, record["kind"])(**settings)
 
 
-def fingerprint(log: Log, features: Sequence[Feature], family: Any, method: Posterior, schedule: Schedule, group: str | None, held_out: float) -> str:
+def fingerprint(
+    log: Log, features: Sequence[Feature], family: Any, method: Posterior, schedule: Schedule, group: str | None, held_out: float
+) -> str:
     """A short hash of everything that a checkpoint depends on."""
     parts = [log.fingerprint, [dataclasses.asdict(f) for f in features], family.name, family.settings(), method.kind, method.settings]
     text = json.dumps([*parts, list(schedule), group, held_out, keras.__version__], default=str)

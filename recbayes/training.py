@@ -43,7 +43,8 @@ class Rows(NamedTuple):
 
 class Schedule(NamedTuple):
     """How to train. oov_share: rows, of each epoch, trained on once more with categories hidden; patience: epochs without a better
-    held-out log likelihood before training stops."""
+    held-out log likelihood before training stops.
+    """
 
     epochs: int = 30
     batch_size: int = 512
@@ -171,7 +172,7 @@ def one_epoch(
     """All batches once in random order, then the random share once more with categories hidden."""
     begin, generator = time.perf_counter(), np.random.default_rng((schedule.seed, epoch))
     order = generator.permutation(group_count(rows))
-    share = int(round(schedule.oov_share * len(order))) if hide is not None else 0
+    share = round(schedule.oov_share * len(order)) if hide is not None else 0
     again = generator.permutation(group_count(rows))[:share]
     passes = [(rows, order)]
     if hide is not None and share:
@@ -180,7 +181,7 @@ def one_epoch(
     for part, groups in passes:
         for batch in batches(part, schedule.batch_size, groups):
             seed = tf.constant([schedule.seed, (epoch << 16) + steps], tf.int32)
-            state, loss = step(state, batch, seed, tf.constant(falling(schedule, epoch, steps), tf.float32))
+            state, loss = step(state, batch, seed, tf.constant(falling(schedule, epoch), tf.float32))
             losses.append(loss)
             sizes.append(len(batch.clicks))
             steps += 1
@@ -197,7 +198,7 @@ def one_epoch(
     return state, record
 
 
-def falling(schedule: Schedule, epoch: int, step: int) -> float:
+def falling(schedule: Schedule, epoch: int) -> float:
     """The step size: half a cosine from `learning_rate` down to a hundredth of it (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
     share = epoch / max(schedule.epochs, 1)
     return float(schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * share))))
@@ -219,9 +220,9 @@ def save(folder: Path, state: Any, best: Any, history: Sequence[Mapping[str, flo
     """Writes a checkpoint beside the old one, then in its place."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"{_STATE}.part"
-    flat = [np.asarray(t) for t in tf.nest.flatten((state, best))]
+    arrays: dict[str, Any] = {f"t{i}": np.asarray(t) for i, t in enumerate(tf.nest.flatten((state, best)))}
     with beside.open("wb") as file:
-        np.savez(file, history=np.array(json.dumps(list(history))), **{f"t{i}": t for i, t in enumerate(flat)})
+        np.savez(file, history=np.array(json.dumps(list(history))), **arrays)
     os.replace(beside, folder / _STATE)
 
 

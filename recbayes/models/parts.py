@@ -30,6 +30,7 @@ class BagEmbedding(keras.layers.Embedding):
         self.root = root
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Embeds a bag, [N, L] -> [N, output_dim]."""
         known = keras.ops.cast(inputs >= FIRST_TOKEN, self.compute_dtype)  # [N, L]
         total = keras.ops.einsum("nl,nld->nd", known, super().call(inputs))
         if not self.root:
@@ -37,9 +38,11 @@ class BagEmbedding(keras.layers.Embedding):
         return total / keras.ops.sqrt(keras.ops.maximum(keras.ops.sum(known, axis=1, keepdims=True), 1.0))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
+        """[N, output_dim]."""
         return (input_shape[0], self.output_dim)
 
     def get_config(self) -> dict[str, Any]:
+        """What builds the layer again."""
         return {**super().get_config(), "root": self.root}
 
 
@@ -52,13 +55,16 @@ class OnLocation(keras.layers.Layer):
         self.location = tuple(location)
 
     def call(self, outputs: Tensor, shift: Tensor) -> Tensor:
+        """Adds, [N, P]."""
         chosen = [1.0 if i in self.location else 0.0 for i in range(outputs.shape[-1])]
         return outputs + shift * keras.ops.convert_to_tensor([chosen], dtype=outputs.dtype)
 
     def compute_output_shape(self, outputs_shape: Sequence[int | None], shift_shape: Sequence[int | None]) -> Sequence[int | None]:
+        """[N, P]."""
         return outputs_shape
 
     def get_config(self) -> dict[str, Any]:
+        """What builds the layer again."""
         return {**super().get_config(), "location": self.location}
 
 

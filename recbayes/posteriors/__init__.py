@@ -3,7 +3,7 @@
 from recbayes.posteriors.base import Batch, Network, Posterior
 from recbayes.posteriors.ensemble import ensemble
 from recbayes.posteriors.last_layer import last_layer
-from recbayes.posteriors.map import map  # noqa: A004 the field's name for it
+from recbayes.posteriors.map import map
 from recbayes.posteriors.mc_dropout import mc_dropout
 from recbayes.posteriors.mle import mle
 

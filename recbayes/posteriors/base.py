@@ -93,7 +93,9 @@ class Posterior(NamedTuple):
     extras: Callable[[Any], dict[str, Tensor]]
 
 
-def call_model(model: keras.Model, weights: Iterable[Tensor], inputs: Mapping[str, Tensor], *, dropout_seed: Tensor | None = None) -> Tensor:
+def call_model(
+    model: keras.Model, weights: Iterable[Tensor], inputs: Mapping[str, Tensor], *, dropout_seed: Tensor | None = None
+) -> Tensor:
     """`model(inputs)` with the given weights in place of its own, [N, P]."""
     others = [v.value for v in model.non_trainable_variables]
     if dropout_seed is not None:

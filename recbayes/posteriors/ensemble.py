@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from recbayes.posteriors import base
-from recbayes.random import fold, normal, split, uniform
+from recbayes.random import fold, normal, split, threefry
 from recbayes.types import Tensor
 
 POISSON_CDF = (0.36787944, 0.73575888, 0.91969860, 0.98101184, 0.99634015, 0.99940582, 0.99991676)
@@ -108,10 +108,9 @@ def spread(network: base.Network, seed: Tensor, *, size: float, centred: bool) -
 
 def poisson(seed: Tensor, clusters: Tensor) -> Tensor:
     """A Poisson(1) weight a cluster, the same whenever the cluster comes up, [G]. Values above 7 (1 in 100,000) count as 7."""
-    drawn = uniform_at(seed, clusters)
-    return tf.reduce_sum(tf.cast(drawn[:, None] > tf.constant(POISSON_CDF), tf.float32), axis=1)
-
-
-def uniform_at(seed: Tensor, positions: Tensor) -> Tensor:
-    """Uniforms that depend on (seed, position) alone, [G]."""
-    return tf.vectorized_map(lambda position: uniform(fold(seed, position), ()), positions)
+    key = tf.bitcast(seed, tf.uint32)
+    word = threefry((key[0], key[1]), (tf.cast(clusters, tf.uint32), tf.zeros_like(clusters, tf.uint32)))[0]
+    drawn = (
+        tf.cast(tf.bitcast(tf.bitwise.right_shift(word, tf.constant(8, tf.uint32)), tf.int32), tf.float32) * 2.0**-24
+    )  # uniform on [0, 1)
+    return tf.reduce_sum(tf.cast(drawn[:, None] >= tf.constant(POISSON_CDF), tf.float32), axis=1)

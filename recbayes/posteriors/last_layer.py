@@ -122,14 +122,18 @@ def find_layers(model: keras.Model) -> Layers:
     named = {layer.name: layer for layer in model.layers}
     head = named.get("head")
     if not isinstance(head, keras.layers.Dense):
-        raise ValueError("last_layer: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')")
+        raise ValueError(
+            "last_layer: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')"
+        )
     target = named.get("on_location")
     wide = tuple(layer for name, layer in named.items() if name.startswith("wide_")) if target is not None else ()
     below = keras.Model(model.input, [head.input, *(layer.input for layer in wide)])
     return Layers(head, wide, target.location if target is not None else (), below)
 
 
-def into_layers(network: base.Network, layers: Layers, weights: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+def into_layers(
+    network: base.Network, layers: Layers, weights: tuple[Tensor, ...], inputs: dict[str, Tensor]
+) -> tuple[Tensor, list[Tensor]]:
     """What goes into the head, a column of ones added, [N, H + 1], and the ids that go into each wide layer."""
     position = {id(v): i for i, v in enumerate(network.model.trainable_variables)}
     needed = [weights[position[id(v)]] for v in layers.below.trainable_variables]

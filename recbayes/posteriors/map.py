@@ -7,7 +7,7 @@ from recbayes.posteriors import point_estimate as point
 from recbayes.types import Tensor
 
 
-def map(*, prior_scale: float = 1.0) -> base.Posterior:  # noqa: A001 the field's name for it
+def map(*, prior_scale: float = 1.0) -> base.Posterior:
     """The weights that maximise log likelihood plus log prior; its model_stddev is 0.
 
     Args:

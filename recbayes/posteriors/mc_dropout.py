@@ -57,7 +57,9 @@ def init(network: base.Network, seed: Tensor) -> point.State:
         raise ValueError("mc_dropout: the model has no dropout layer. Give it one, say model: {kind: ddn, dropout: 0.1}")
     rowwise = [x.name for x in layers if not x.noise_shape or x.noise_shape[0] != 1]
     if rowwise:
-        raise ValueError(f"mc_dropout: {', '.join(rowwise)} draw a mask a row, so candidates would not share one. Build them with noise_shape=(1, width)")
+        raise ValueError(
+            f"mc_dropout: {', '.join(rowwise)} draw a mask a row, so candidates would not share one. Build them with noise_shape=(1, width)"
+        )
     return point.init(network, seed)
 
 

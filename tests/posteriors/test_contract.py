@@ -1,0 +1,132 @@
+"""One list of all posteriors, one set of promises. A new file in recbayes/posteriors must join the list."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small import network, whole
+
+import recbayes as rb
+import recbayes.posteriors
+from recbayes.training import Schedule, compiled_step, train
+
+
+class Case(NamedTuple):
+    """A posterior and a model that suits it; `doubts`: whether its draws differ."""
+
+    posterior: Any
+    model: Any = None
+    doubts: bool = True
+
+
+SMALL = {"embedding": 4, "title": 4, "tower": 4}
+CASES = {
+    "mle": Case(rb.mle(), doubts=False),
+    "map": Case(rb.map(), doubts=False),
+    "last_layer": Case(rb.last_layer(draws=6)),
+    "mc_dropout": Case(rb.mc_dropout(draws=6), rb.ddn(**SMALL, dropout=0.3)),
+    "ensemble": Case(rb.ensemble(members=3)),
+}
+NO_METHOD = {"base", "point_estimate"}
+SEED = tf.constant([3, 4], tf.int32)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Any]:
+    """Each case trained for two epochs: (network, rows, state)."""
+    made = {}
+    for name, case in CASES.items():
+        net, rows = network(case.model)
+        made[name] = (net, rows, train(net, case.posterior, rows, Schedule(epochs=2, batch_size=16)).state)
+    return made
+
+
+def test_every_method_is_in_the_list() -> None:
+    files = {m.name for m in pkgutil.iter_modules(recbayes.posteriors.__path__)} - NO_METHOD
+    assert files == set(CASES)
+    assert all(CASES[name].posterior.kind == name for name in files)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_settings_build_the_same_method_again(name: str) -> None:
+    """What a run folder stores must bring the method back."""
+    again = getattr(rb, name)(**CASES[name].posterior.settings)
+    assert (again.kind, again.settings, again.draws) == CASES[name].posterior[:3]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_have_draws_rows_parameters(name: str, trained: dict[str, Any]) -> None:
+    net, rows, state = trained[name]
+    posterior = CASES[name].posterior
+    outputs = posterior.outputs(net, posterior.sample(net, state, posterior.draws, SEED), whole(rows).inputs)
+    assert outputs.shape == (posterior.draws, 48, 6)
+    assert outputs.dtype == tf.float32
+    assert bool(tf.reduce_all(tf.math.is_finite(outputs)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_seed_same_draws_other_seed_others(name: str, trained: dict[str, Any]) -> None:
+    net, rows, state = trained[name]
+    posterior, inputs = CASES[name].posterior, whole(rows).inputs
+
+    def outputs(seed: list[int]) -> Any:
+        return posterior.outputs(net, posterior.sample(net, state, posterior.draws, tf.constant(seed, tf.int32)), inputs).numpy()
+
+    np.testing.assert_array_equal(outputs([1, 2]), outputs([1, 2]))
+    spread = outputs([1, 2]).std(axis=0).max()
+    assert (spread > 1e-4) == CASES[name].doubts
+    if name in ("last_layer", "mc_dropout"):
+        assert np.abs(outputs([1, 2]) - outputs([1, 3])).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_identical_candidates_get_identical_draws(name: str, trained: dict[str, Any]) -> None:
+    """Otherwise Thompson sampling prefers one of two equal items for no reason, and shows doubt where there is none."""
+    net, rows, state = trained[name]
+    posterior = CASES[name].posterior
+    twice = {k: tf.constant(np.concatenate([v[:5], v[:5]])) for k, v in rows.inputs.items()}
+    outputs = posterior.outputs(net, posterior.sample(net, state, posterior.draws, SEED), twice).numpy()
+    np.testing.assert_array_equal(outputs[:, :5], outputs[:, 5:])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_lowers_the_loss_and_leaves_the_old_state_alone(name: str) -> None:
+    case = CASES[name]
+    net, rows = network(case.model)
+    state, batch = case.posterior.init(net, SEED), whole(rows)
+    before = [t.numpy().copy() for t in tf.nest.flatten(state)]
+    losses, now = [], state
+    for _ in range(15):
+        now, loss = case.posterior.update(net, now, batch, SEED, tf.constant(0.01))
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    for old, tensor in zip(before, tf.nest.flatten(state), strict=True):
+        np.testing.assert_array_equal(old, tensor.numpy())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_batches_of_any_size_share_one_trace(name: str) -> None:
+    """Retracing takes seconds a batch: training would look hung."""
+    case = CASES[name]
+    net, rows = network(case.model)
+    state = case.posterior.init(net, SEED)
+    step = compiled_step(net, case.posterior, state, rows)
+    for groups in (3, 5, 12):
+        part = rows.take(np.arange(groups * 4))
+        state, _ = step(state, whole(part), SEED, tf.constant(0.01))
+    assert step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_draws_go_into_a_graph(name: str, trained: dict[str, Any]) -> None:
+    """The export traces `outputs` with the draws as constants."""
+    net, rows, state = trained[name]
+    posterior = CASES[name].posterior
+    weights = posterior.sample(net, state, posterior.draws, SEED)
+    inputs = whole(rows).inputs
+    graph = tf.function(lambda x: posterior.outputs(net, weights, x))
+    np.testing.assert_allclose(graph(inputs), posterior.outputs(net, weights, inputs), atol=2e-6)
