@@ -113,7 +113,8 @@ class Fitted:
 
     def _repr_html_(self) -> str:
         tau = f", page effect {float(self.group_effect.tau):.2f}" if self.group_effect is not None else ""
-        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {self.record['rows']:,} rows, {self.record['epochs']} epochs</p>"
+        size = f"{self.record['rows']:,} rows, {self.record['epochs']} epochs"
+        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {size}</p>"
 
 
 def fit(

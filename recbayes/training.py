@@ -42,8 +42,10 @@ class Rows(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How to train. oov_share: rows, of each epoch, trained on once more with categories hidden; patience: epochs without a better
-    held-out log likelihood before training stops.
+    """How to train.
+
+    oov_share: groups, of each epoch, trained on once more with categories hidden; patience: epochs without a better held-out log
+    likelihood before training stops.
     """
 
     epochs: int = 30
