@@ -19,7 +19,7 @@ import tensorflow as tf
 from recbayes.densities import baselines
 from recbayes.densities.beta_cdf import beta_cdf
 from recbayes.densities.inversion import invert
-from recbayes.densities.mixture import from_left
+from recbayes.densities.mixture import from_left, log_sum_exp
 from recbayes.densities.special import log_beta_binomial
 from recbayes.random import beta, categorical, split
 from recbayes.types import Array, Tensor
@@ -72,6 +72,11 @@ class BetaMixture(NamedTuple):
         """Standard deviation of the click rate, [...]."""
         return tf.sqrt(self.variance)
 
+    @property
+    def locations(self) -> Tensor:
+        """Click rates about which the components lie, [..., K]."""
+        return self.means
+
     def quantile(self, q: float) -> Tensor:
         """Click rate below which a share q of the distribution lies, [...]."""
         return tf.nest.map_structure(lambda leaf: leaf[None], self).mixture_quantile(q, tf.zeros([1], self.means.dtype))
@@ -112,7 +117,7 @@ class BetaMixture(NamedTuple):
           clicks: broadcasts against [...].
           impressions: broadcasts against [...].
         """
-        return tf.reduce_logsumexp(self._joint(clicks, impressions), -1)
+        return log_sum_exp(self._joint(clicks, impressions))
 
     def condition(self, clicks: Tensor, impressions: Tensor) -> BetaMixture:
         """The mixture once the row's own count is seen. Exact."""

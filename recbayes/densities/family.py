@@ -29,6 +29,10 @@ class Density(Protocol):
     def stddev(self) -> Tensor:
         """Standard deviation of the click rate, [...]."""
 
+    @property
+    def locations(self) -> Tensor:
+        """Click rates about which the components lie, [..., K]."""
+
     def quantile(self, q: float) -> Tensor:
         """Click rate below which a share q of the distribution lies, [...]."""
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from recbayes.densities import baselines
 from recbayes.densities.inversion import invert
-from recbayes.densities.mixture import from_left, lognormal_moments
+from recbayes.densities.mixture import from_left, log_sum_exp, lognormal_moments
 from recbayes.random import categorical, normal, split
 from recbayes.types import Array, Tensor
 
@@ -73,6 +73,11 @@ class GaussianMixture(NamedTuple):
         """Standard deviation of the click rate, [...]."""
         return tf.sqrt(self.variance)
 
+    @property
+    def locations(self) -> Tensor:
+        """Click rates about which the components lie, [..., K]."""
+        return tf.exp(tf.minimum(self.means, -1e-6))
+
     def quantile(self, q: float) -> Tensor:
         """Click rate below which a share q of the distribution lies, [...]."""
         return tf.nest.map_structure(lambda leaf: leaf[None], self).mixture_quantile(q, tf.zeros([1], self.means.dtype))
@@ -116,7 +121,7 @@ class GaussianMixture(NamedTuple):
           impressions: broadcasts against [...]; a row without any has log probability 0.
         """
         clicks, impressions = (tf.cast(x, self.means.dtype)[..., None] for x in (clicks, impressions))
-        return tf.reduce_logsumexp(self.log_weights + self._log_probability(clicks, impressions, self.training_noise(impressions)), -1)
+        return log_sum_exp(self.log_weights + self._log_probability(clicks, impressions, self.training_noise(impressions)))
 
     def condition(self, clicks: Tensor, impressions: Tensor) -> Self:
         """The mixture once the row's own count is seen, measurement noise allowed for: normal-normal, exact where there are clicks."""

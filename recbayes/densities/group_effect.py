@@ -1,16 +1,21 @@
 """Rows of one group share an effect: logit p = logit p_row + u, u ~ N(0, tau^2).
 
-The effect is integrated out by quadrature on nodes placed by the group's own data: a search for the mode (parabolas through three
-points as far apart as the posterior is wide, so that a wrong curvature can't throw it), then nodes one posterior standard deviation
-apart. The nodes are constants to the gradient. Rows are flat, with segment ids.
+The effect is integrated out by quadrature on nodes that the group's own data place. Cells that surely hold all of the posterior are
+cut finer in a few passes: those within reach of the best one are kept with their neighbours and divided anew, so that several modes
+stay in several windows and a narrow one is found however wide the start. The midpoints of the last cells are the nodes: a trapezoidal
+rule, which converges exponentially. They are constants to the gradient. Rows are flat, with segment ids.
 
-Source: adaptive quadrature, Liu and Pierce 1994, A note on Gauss-Hermite quadrature; the equally spaced rule is Trefethen and
-Weideman 2014, The exponentially convergent trapezoidal rule.
+Error against a fine grid, on all Upworthy tests with one to four components around the fit: below 1e-3 nats a group, on average
+1e-6; with components whose means differ by a factor e within a row, 1e-3 is passed by 1 to 10% of the groups.
+
+Source: adaptive quadrature, Liu and Pierce 1994, A note on Gauss-Hermite quadrature; the rule, Trefethen and Weideman 2014, The
+exponentially convergent trapezoidal rule.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +23,10 @@ import tensorflow as tf
 
 from recbayes.types import Tensor
 
-_NODES = np.linspace(-5.4, 5.4, 13)
-_STEPS = 5
+_CELLS = (11, 11, 11, 21)
+"""Cells of each pass; the last are the nodes."""
+_REACH = (20.0, 10.0, 10.0)
+"""How far below the best cell's log value a cell may lie to be cut further."""
 
 
 class GroupPosterior(NamedTuple):
@@ -47,21 +54,22 @@ class GroupEffect(NamedTuple):
           clicks: [N].
           impressions: [N].
           segments: the rows' groups, counted from 0, [N].
-          num_segments: number of groups, G.
+          num_segments: number of groups, G; one without rows has log probability 0.
         """
-        nodes, log_step = self._nodes(density, clicks, impressions, segments, num_segments)
-        at_nodes = self._log_joint(density, nodes, clicks, impressions, segments, num_segments)
-        return tf.reduce_logsumexp(at_nodes, 0) + log_step
+        rows = _Rows(density, clicks, impressions, segments, num_segments)
+        nodes, log_widths = self._nodes(rows)
+        return tf.reduce_logsumexp(self._log_joint(rows, nodes), 0) + log_widths
 
     def condition(self, density: Any, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> GroupPosterior:
         """Nodes and weights of each group's effect, and each row's density given the node, all counts seen.
 
-        Every leading axis of the density (weight draws, replicas) has weights of its own.
+        Every leading axis of the density (weight draws, replicas) has nodes and weights of its own.
         """
-        nodes, _ = self._nodes(density, clicks, impressions, segments, num_segments)
-        at_nodes = self._log_joint(density, nodes, clicks, impressions, segments, num_segments)
-        rows = density.shift(tf.gather(nodes, segments, axis=-1)).condition(clicks, impressions)
-        return GroupPosterior(nodes, tf.nn.log_softmax(at_nodes, 0), rows)
+        rows = _Rows(density, clicks, impressions, segments, num_segments)
+        nodes, _ = self._nodes(rows)
+        log_weights = tf.nn.log_softmax(self._log_joint(rows, nodes), 0)
+        shifted = density.shift(tf.gather(nodes, segments, axis=-1))
+        return GroupPosterior(nodes, log_weights, shifted.condition(clicks, impressions))
 
     def grid(self, q: int = 33) -> tuple[Tensor, Tensor]:
         """Fixed nodes u [Q] over 4.5 standard deviations to either side, and their normalised log weights [Q]."""
@@ -69,30 +77,91 @@ class GroupEffect(NamedTuple):
         log_weights = -0.5 * z**2 - np.log(np.exp(-0.5 * z**2).sum())
         return self.tau * tf.constant(z, self.tau.dtype), tf.constant(log_weights, self.tau.dtype)
 
-    def _nodes(self, density: Any, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> tuple[Tensor, Tensor]:
-        """Where to evaluate, [Q, ..., G], and the log of the distance between nodes, [..., G]."""
-        still = tf.nest.map_structure(tf.stop_gradient, density)
-        effect = GroupEffect(tf.stop_gradient(self.tau))
-        shape = tf.concat([tf.shape(density[0])[:-2], [num_segments]], 0)
-        middle, width = tf.zeros(shape, self.tau.dtype), tf.fill(shape, effect.tau)
-        apart = tf.reshape(tf.constant([-1.0, 0.0, 1.0], self.tau.dtype), tf.concat([[3], tf.ones_like(shape)], 0))
-        for _ in range(_STEPS):
-            low, here, high = tf.unstack(effect._log_joint(still, middle + apart * width, clicks, impressions, segments, num_segments))
-            bend = tf.maximum((2.0 * here - low - high), 0.05)
-            middle += width * tf.clip_by_value(0.5 * (high - low) / bend, -3.0, 3.0)
-            width *= tf.clip_by_value(tf.math.rsqrt(bend), 0.1, 3.0)
-        z = tf.reshape(tf.constant(_NODES, self.tau.dtype), tf.concat([[len(_NODES)], tf.ones_like(shape)], 0))
-        return middle + z * width, tf.math.log(width * (_NODES[1] - _NODES[0]))
+    def _nodes(self, rows: _Rows) -> tuple[Tensor, Tensor]:
+        """Where to evaluate, [Q, ..., G], and the log of the width that each node stands for, [..., G]."""
+        still = GroupEffect(tf.stop_gradient(self.tau))
+        rows = rows._replace(density=tf.nest.map_structure(tf.stop_gradient, rows.density))
+        low, high = _hull(rows, still.tau)
+        width = (high - low) / _CELLS[0]
+        middles = low + width * _leading(tf.range(_CELLS[0]), width)
+        for cells, reach in zip(_CELLS[1:], _REACH, strict=True):
+            values = still._log_joint(rows, middles)
+            kept = tf.cast(values > tf.reduce_max(values, 0) - reach, tf.float32)
+            middles, width = _recut(middles, width, kept, cells)
+        return middles, tf.math.log(width)
 
-    def _log_joint(self, density: Any, u: Tensor, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> Tensor:
+    def _log_joint(self, rows: _Rows, u: Tensor) -> Tensor:
         """Log of prior times likelihood at each node, [Q, ..., G]."""
-        rows = density.shift(tf.gather(u, segments, axis=-1)).log_marginal(clicks, impressions)  # [Q, ..., N]
+        each = rows.density.shift(tf.gather(u, rows.segments, axis=-1)).log_marginal(rows.clicks, rows.impressions)  # [Q, ..., N]
         prior = -0.5 * tf.square(u / self.tau) - tf.math.log(self.tau) - 0.5 * math.log(2.0 * math.pi)
-        return prior + segment_sum(rows, segments, num_segments)
+        return prior + segment_sum(each, rows.segments, rows.num_segments)
+
+
+class _Rows(NamedTuple):
+    """The arguments of GroupEffect.log_marginal."""
+
+    density: Any
+    clicks: Tensor
+    impressions: Tensor
+    segments: Tensor
+    num_segments: Tensor
+
+
+def _hull(rows: _Rows, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """An interval of u that holds all of the posterior, each end [..., G].
+
+    Every row's likelihood peaks where a component's mean meets the observed rate, and the prior at 0, so all modes lie between; beyond
+    them lie eight standard deviations of a Gaussian with the summed precision.
+    """
+    locations = rows.density.locations  # [..., N, K]
+    dtype = locations.dtype
+    clicks, misses = tf.cast(rows.clicks, dtype) + 0.5, tf.cast(rows.impressions - rows.clicks, dtype) + 0.5
+    observed = tf.math.log(clicks / misses)
+    peaks = observed[:, None] - tf.math.log(locations / (1.0 - locations))
+    mean, variance = rows.density.mean, rows.density.variance
+    spread = variance / tf.square(mean * (1.0 - mean)) + 1.0 / clicks + 1.0 / misses  # [..., N]
+    precision = segment_sum(1.0 / spread, rows.segments, rows.num_segments) + 1.0 / tf.square(tau)
+    margin = 8.0 * tf.math.rsqrt(precision)
+    lowest = -_segment_max(-tf.reduce_min(peaks, -1), rows.segments, rows.num_segments)
+    highest = _segment_max(tf.reduce_max(peaks, -1), rows.segments, rows.num_segments)
+    return tf.minimum(lowest, 0.0) - margin, tf.maximum(highest, 0.0) + margin
+
+
+def _recut(middles: Tensor, width: Tensor, kept: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """The kept cells and their neighbours, cut into `cells` equal ones laid end to end: new middles [cells, ...] and width [...].
+
+    Args:
+      middles: of the old cells, [Q, ...].
+      width: of the old cells, [...].
+      kept: 1 where an old cell is kept, else 0, [Q, ...].
+      cells: number of new cells.
+    """
+    nothing = tf.zeros_like(kept[:1])
+    with_neighbours = tf.maximum(kept, tf.maximum(tf.concat([nothing, kept[:-1]], 0), tf.concat([kept[1:], nothing], 0)))
+    counted = tf.cumsum(with_neighbours, 0)  # [Q, ...]
+    position = tf.cast(_leading(tf.range(cells), width), tf.float32) * (counted[-1] / cells)  # new middles in units of old cells, [cells, ...]
+    whole = tf.floor(position)
+    old = tf.reduce_sum(tf.cast(counted[None] <= whole[:, None], tf.int32), 1)  # [cells, ...]
+    chosen = tf.reduce_sum(tf.one_hot(old, middles.shape[0], axis=1, dtype=middles.dtype) * middles[None], 1)
+    return chosen + width * (tf.cast(position - whole, middles.dtype) - 0.5), width * tf.cast(counted[-1], width.dtype) / cells
 
 
 def segment_sum(values: Tensor, segments: Tensor, num_segments: Tensor) -> Tensor:
     """Sums over the rows of each group: [..., N] -> [..., G]."""
+    return _by_segment(tf.math.unsorted_segment_sum, values, segments, num_segments)
+
+
+def _segment_max(values: Tensor, segments: Tensor, num_segments: Tensor) -> Tensor:
+    """Maxima over the rows of each group, the lowest number where there are none: [..., N] -> [..., G]."""
+    return _by_segment(tf.math.unsorted_segment_max, values, segments, num_segments)
+
+
+def _by_segment(reduce: Callable[..., Tensor], values: Tensor, segments: Tensor, num_segments: Tensor) -> Tensor:
     flat = tf.reshape(values, [-1, tf.shape(values)[-1]])
-    sums = tf.math.unsorted_segment_sum(tf.transpose(flat), segments, num_segments)
-    return tf.reshape(tf.transpose(sums), tf.concat([tf.shape(values)[:-1], [num_segments]], 0))
+    reduced = reduce(tf.transpose(flat), segments, num_segments)
+    return tf.reshape(tf.transpose(reduced), tf.concat([tf.shape(values)[:-1], [num_segments]], 0))
+
+
+def _leading(values: Tensor, like: Tensor) -> Tensor:
+    """Half-way points of integer cells as a leading axis: [n] -> [n, 1, ...] against `like` [...]."""
+    return tf.reshape(tf.cast(values, like.dtype) + 0.5, tf.concat([[-1], tf.ones([tf.rank(like)], tf.int32)], 0))

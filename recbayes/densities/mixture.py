@@ -13,6 +13,18 @@ def from_left(log_weights: Tensor, leaf: Tensor) -> Tensor:
     return tf.reshape(log_weights, tf.concat([tf.shape(log_weights), tf.ones([missing], tf.int32)], 0))
 
 
+def log_sum_exp(values: Tensor) -> Tensor:
+    """Over the last axis, component by component: TensorFlow reduces a short last axis slowly. [..., K] -> [...]."""
+    parts = tf.unstack(values, axis=-1)
+    if len(parts) == 1:
+        return parts[0]
+    top = parts[0]
+    for part in parts[1:]:
+        top = tf.maximum(top, part)
+    top = tf.stop_gradient(top)
+    return top + tf.math.log(tf.add_n([tf.exp(part - top) for part in parts]))
+
+
 def lognormal_moments(means: Tensor, stddevs: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of exp(y), y ~ N(means, stddevs^2)."""
     variances = tf.square(stddevs)

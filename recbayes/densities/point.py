@@ -44,6 +44,11 @@ class Point(NamedTuple):
         """0, [...]."""
         return tf.zeros_like(self.mean)
 
+    @property
+    def locations(self) -> Tensor:
+        """Click rates about which the components lie, [..., K]."""
+        return self.rates
+
     def quantile(self, q: float) -> Tensor:
         """The click rate, [...]."""
         return self.mean
