@@ -26,11 +26,9 @@ def needs(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """A policy that can be served."""
+    """A policy that can be served (what is chosen always can)."""
     named = policy_named(config)
     if named == "chosen":
-        if config.simulate is None:
-            raise UserError("export.policy: chosen needs a simulate section. Name the policy instead: export: {policy: {kind: ucb}}")
         return
     policy = named if isinstance(named, Policy) else simulated(config, named)
     if policy.learner is not None and not policy.learner.of_model:

@@ -31,7 +31,8 @@ def needs(config: Config) -> tuple[str, ...]:
 def check(config: Config) -> None:
     """Groups with two or more arms in both parts that are replayed."""
     if config.simulate is None:
-        raise UserError("simulate: the config has no such section. `recbayes cp quickstart FILE` writes one to start from.")
+        mend = "`recbayes cp quickstart FILE` writes one to start from; to export without it, name the policy: export.policy={kind: ucb}"
+        raise UserError(f"simulate: the config has no such section. {mend}")
     check_passed(config)
     train, test = logs(config)
     for part in (newest(config, train)[1], test):
@@ -71,7 +72,7 @@ def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, 
     """All policies over one log's world."""
     section = config.simulate
     assert section is not None
-    policies = [build(policy, train, model) for policy in section.policies]
+    policies = [build(config, policy, train, model) for policy in section.policies]
     with console.progress(label) as progress:
         return rb.replay(
             world(config, test),
@@ -85,11 +86,12 @@ def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, 
         )
 
 
-def build(policy: Policy, train: Any, model: Any) -> Any:
+def build(config: Config, policy: Policy, train: Any, model: Any) -> Any:
     """A policy over its learner."""
     if policy.learner is None:
         return policy.build(name=policy.name)
-    return policy.build(policy.learner.build(model if policy.learner.of_model else train), name=policy.name)
+    learner = policy.learner.build(model, seed=config.seed) if policy.learner.of_model else policy.learner.build(train)
+    return policy.build(learner, name=policy.name)
 
 
 def best(config: Config, figures: dict[str, Any]) -> str:

@@ -194,7 +194,7 @@ class Learner(Plugin):
     """What takes feedback in replay."""
 
     room: ClassVar[str] = "replay:Learner"
-    supplied: ClassVar[frozenset[str]] = frozenset({"fitted", "log"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"fitted", "log", "seed"})
 
     @property
     def of_model(self) -> bool:
@@ -227,12 +227,14 @@ class Simulate(Section):
     world: World = Field(description="what can be shown and what comes back")
     seeds: int = Field(20, ge=2, description="replicas of each policy")
     choose_fraction: float = Field(0.2, gt=0, lt=1, description="newest share of the training groups on which the policy is chosen")
-    policies: tuple[Policy, ...] = Field(min_length=1, description="uniform and greedy are always worth having beside the others")
+    policies: tuple[Policy, ...] = Field(description="uniform and greedy are always worth having beside the others")
 
     @field_validator("policies")
     @classmethod
     def _names_differ(cls, policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
         clashes = [name for name, times in Counter(policy.name for policy in policies).items() if times > 1]
+        if not policies:
+            raise ValueError("no policy to replay: name some, such as [uniform, {kind: ucb}]")
         if clashes:
             raise ValueError(f"several policies are named {', '.join(clashes)}: give each a name of its own (name: ...)")
         return policies

@@ -193,7 +193,7 @@ def test_an_unknown_policy(desk):
 def test_a_policy_of_no_name_to_export(desk):
     says(refused(desk, "export.policy=density/ucb", command="export"), "density/ucb", "uniform", "counts/greedy")
     says(refused(desk, "export.policy=counts/greedy", command="export"), "counts alone")
-    says(refused(desk, "simulate=null", "export.policy=chosen", command="export"), "needs a simulate section")
+    says(refused(desk, "simulate=null", "export.policy=chosen", command="export"), "no such section", "export.policy={kind: ucb}")
 
 
 def test_a_leak_stops_training_unless_accepted(desk):

@@ -46,7 +46,7 @@ def test_head_precision_is_prior_plus_outer_products_of_group_scores(fitted: Any
     net, rows, state = fitted
     at = state.fitted.parameters
     kernel, bias = (i for i, v in enumerate(net.model.trainable_variables) if v.path in ("head/kernel", "head/bias"))
-    prior = np.concatenate([np.full(at.weights[kernel].shape[0] * 6, 1 / 0.3**2), np.full(6, 1e-6)])
+    prior = np.concatenate([np.full(at.weights[kernel].shape[0] * 6, 1 / 0.3**2), np.full(6, 0.01)])
     expected = np.diag(prior)
     wide = next(i for i, v in enumerate(net.model.trainable_variables) if v.path == "wide_headline/embeddings")
     tokens = np.full(12, 1 / 0.03**2)
