@@ -48,7 +48,9 @@ class Predictive(NamedTuple):
         return cls.from_draws(tf.nest.map_structure(lambda leaf: leaf[None], density), present=present)
 
     @classmethod
-    def from_draws(cls, density: Any, *, group_effect: GroupEffect | None = None, present: Tensor | None = None, nodes: int = 33) -> Predictive:
+    def from_draws(
+        cls, density: Any, *, group_effect: GroupEffect | None = None, present: Tensor | None = None, nodes: int = 33
+    ) -> Predictive:
         """Equally weighted weight draws, the group effect (if any) at its prior.
 
         Args:
@@ -94,7 +96,8 @@ class Predictive(NamedTuple):
         logits = _logit(means)
         apart = logits - self._over_draws(logits)
         here = tf.cast(self.present, means.dtype)
-        common = tf.reduce_sum(tf.where(self.present, apart, 0.0), -1, keepdims=True) / tf.maximum(tf.reduce_sum(here, -1, keepdims=True), 1.0)
+        count = tf.maximum(tf.reduce_sum(here, -1, keepdims=True), 1.0)
+        common = tf.reduce_sum(tf.where(self.present, apart, tf.zeros_like(apart)), -1, keepdims=True) / count
         net = tf.sigmoid(logits - common)
         model = self._over_draws(tf.square(net - self._over_draws(net)))
         return self._shown(tf.sqrt(self._over_draws(self._over_nodes(self.density.variance)) + model))

@@ -40,9 +40,9 @@ def bits(seed: Tensor, shape: Sequence[Any]) -> Tensor:
 def uniform(seed: Tensor, shape: Sequence[Any], dtype: tf.DType = tf.float32) -> Tensor:
     """Uniform numbers strictly between 0 and 1: 23 random bits in float32, 52 in float64."""
     if dtype == tf.float32:
-        return (_real(tf.bitwise.right_shift(bits(seed, shape), _word(9)), dtype) + 0.5) * 2.0**-23
-    low, high = tf.unstack(bits(seed, [2, *shape]))
-    return _real(tf.bitwise.right_shift(high, _word(6)), dtype) * 2.0**-26 + (_real(tf.bitwise.right_shift(low, _word(6)), dtype) + 0.5) * 2.0**-52
+        return (_high_bits(bits(seed, shape), 23, dtype) + 0.5) * 2.0**-23
+    low, high = (_high_bits(word, 26, dtype) for word in tf.unstack(bits(seed, [2, *shape])))
+    return high * 2.0**-26 + (low + 0.5) * 2.0**-52
 
 
 def normal(seed: Tensor, shape: Sequence[Any], dtype: tf.DType = tf.float32) -> Tensor:
@@ -144,9 +144,9 @@ def _word(x: int) -> Tensor:
     return tf.constant(x, tf.uint32)
 
 
-def _real(x: Tensor, dtype: tf.DType) -> Tensor:
-    """Words below 2^31 as real numbers (the cast from int32 is the fast one)."""
-    return tf.cast(tf.bitcast(x, tf.int32), dtype)
+def _high_bits(words: Tensor, count: int, dtype: tf.DType) -> Tensor:
+    """The highest bits of each word as a whole number; by way of int32, from which the cast is fast."""
+    return tf.cast(tf.bitcast(tf.bitwise.right_shift(words, _word(32 - count)), tf.int32), dtype)
 
 
 def _static(shape: Sequence[Any]) -> bool:

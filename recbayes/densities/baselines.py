@@ -16,6 +16,9 @@ from recbayes.types import Array
 
 _NODES = 33
 _REACH = 4.5
+"""The grid of the page effect, in standard deviations to either side."""
+_BOUNDS = [(-20, 20), (-3, 16)]
+"""Of the mean's logit and the concentration's log."""
 
 
 def constant(clicks: Array, impressions: Array) -> float:
@@ -40,7 +43,8 @@ def beta_binomial(clicks: Array, impressions: Array) -> tuple[float, float]:
     def loss(x: Array) -> float:
         return -float(_beta_binomial(clicks, impressions, expit(x[0]), np.exp(x[1])).sum()) / len(clicks)
 
-    best = minimize(loss, [logit(constant(clicks, impressions)), np.log(100.0)], method="Nelder-Mead", bounds=[(-20, 20), (-3, 16)], options={"xatol": 1e-4, "fatol": 1e-9})
+    start = [logit(constant(clicks, impressions)), np.log(100.0)]
+    best = minimize(loss, start, method="Nelder-Mead", bounds=_BOUNDS, options={"xatol": 1e-4, "fatol": 1e-9})
     return float(expit(best.x[0])), float(np.exp(best.x[1]))
 
 
@@ -58,9 +62,8 @@ def page_effect(clicks: Array, impressions: Array, segments: Array) -> tuple[flo
     def loss(x: Array) -> float:
         return -float(_page_effect(clicks, impressions, segments, expit(x[0]), np.exp(x[1]), np.exp(x[2])).sum()) / len(clicks)
 
-    bounds = [(-20, 20), (-3, 16), (-5, 2)]
     start = [logit(mean), np.log(concentration * 4.0), np.log(0.5)]
-    best = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-3, "fatol": 1e-6})
+    best = minimize(loss, start, method="Nelder-Mead", bounds=[*_BOUNDS, (-5, 2)], options={"xatol": 1e-3, "fatol": 1e-6})
     return float(expit(best.x[0])), float(np.exp(best.x[1])), float(np.exp(best.x[2]))
 
 

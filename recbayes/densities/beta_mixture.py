@@ -92,7 +92,8 @@ class BetaMixture(NamedTuple):
         mean = tf.reduce_sum(weights * self.means, [0, -1])
         spread = self.means * (1.0 - self.means) / (self.concentrations + 1.0) + tf.square(self.means - mean[..., None])
         cdf = beta_cdf(self.concentrations * self.means, self.concentrations * (1.0 - self.means))
-        return invert(lambda x: tf.reduce_sum(weights * cdf(x[..., None]), [0, -1]), q, mean, tf.sqrt(tf.reduce_sum(weights * spread, [0, -1])))
+        stddev = tf.sqrt(tf.reduce_sum(weights * spread, [0, -1]))
+        return invert(lambda x: tf.reduce_sum(weights * cdf(x[..., None]), [0, -1]), q, mean, stddev)
 
     def sample(self, seed: Tensor, shape: Sequence[int] = ()) -> Tensor:
         """Draws of the click rate, [*shape, ...]."""
@@ -131,6 +132,10 @@ class BetaMixture(NamedTuple):
         """The logit of every mean moved by u, which broadcasts against [...]; concentrations and weights stay."""
         inverse = tf.exp(-tf.cast(u, self.means.dtype))[..., None]
         return self._replace(means=self.means / (self.means + (1.0 - self.means) * inverse))
+
+    def widen(self, log_factor: Tensor) -> BetaMixture:
+        """Variances of the betas times about exp(log_factor): concentrations over it; means and weights stay."""
+        return self._replace(concentrations=self.concentrations * tf.exp(-tf.cast(log_factor, self.means.dtype)))
 
     def _joint(self, clicks: Tensor, impressions: Tensor) -> Tensor:
         """Log of weight times the count's probability, a component, [..., K]."""

@@ -54,31 +54,31 @@ class Density(Protocol):
     def shift(self, u: Tensor) -> Self:
         """The density with the logit of its means moved by u [...]."""
 
+    def widen(self, log_factor: Tensor) -> Self:
+        """The density with its components' variances times about exp(log_factor) [], their locations kept."""
+
 
 @runtime_checkable
 class Family(Protocol):
-    """How a network's outputs become a density.
-
-    name: the function that builds it; size: outputs a row, P; location: the outputs that move the click rate's location.
-    """
+    """How a network's outputs become a density."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The function that builds it."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Outputs a row, P."""
 
     @property
-    def location(self) -> tuple[int, ...]: ...
+    def location(self) -> tuple[int, ...]:
+        """The outputs that move the click rate's location."""
 
     def density(self, outputs: Tensor) -> Any:
         """A density with leaves [..., K] from outputs [..., P]."""
 
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Outputs [P] of the fit without features: the head's bias."""
-
-    def start_at(self, mean: float, concentration: float) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Outputs [P] at this mean click rate and this concentration (the spread of rows, in impressions)."""
 
     def start_at(self, mean: float, concentration: float) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The same from a beta fitted already, say beside a group effect."""

@@ -40,8 +40,10 @@ def gaussian_mixture(components: int = 2, measurement_noise: bool = True, consta
     >>> gaussian_mixture(components=1, measurement_noise=False, constant_sigma=True).size
     2
     """
-    if components < 1 or constant_sigma < 0:
-        raise ValueError(f"gaussian_mixture: components is {components}, must be at least 1; constant_sigma is {constant_sigma}, must not be negative")
+    if components < 1:
+        raise ValueError(f"gaussian_mixture: components is {components}, must be at least 1")
+    if constant_sigma < 0:
+        raise ValueError(f"gaussian_mixture: constant_sigma is {constant_sigma}, must be positive, or false for the network's own")
     return GaussianMixtureFamily(components, measurement_noise, constant_sigma)
 
 
@@ -103,7 +105,8 @@ class GaussianMixture(NamedTuple):
         """Draws of the click rate, [*shape, ...]; the Gaussian's tail above 1 counts as 1."""
         choose, draw = tf.unstack(split(seed, 2))
         batch = tf.concat([shape, tf.broadcast_dynamic_shape(tf.shape(self.log_weights), tf.shape(self.means))], 0)
-        component = tf.one_hot(categorical(choose, tf.broadcast_to(self.log_weights, batch), 1)[0], self.means.shape[-1], dtype=self.means.dtype)
+        index = categorical(choose, tf.broadcast_to(self.log_weights, batch), 1)[0]
+        component = tf.one_hot(index, self.means.shape[-1], dtype=self.means.dtype)
         mean, stddev = (tf.reduce_sum(component * leaf, -1) for leaf in (self.means, self.stddevs))
         return tf.minimum(tf.exp(mean + stddev * normal(draw, tf.shape(mean), mean.dtype)), 1.0)
 
@@ -153,6 +156,10 @@ class GaussianMixture(NamedTuple):
             means=tf.minimum(self.means, -1e-6) - tf.math.log(rates + (1.0 - rates) * fewer),
             rates=self.rates / (self.rates + (1.0 - self.rates) * fewer),
         )
+
+    def widen(self, log_factor: Tensor) -> Self:
+        """Variances of the log click rate times exp(log_factor); locations and weights stay."""
+        return self._replace(stddevs=self.stddevs * tf.exp(0.5 * tf.cast(log_factor, self.stddevs.dtype)))
 
     def noise(self, impressions: Tensor) -> Tensor:
         """Variance of an observed log rate about the true one, [..., K]."""
@@ -209,7 +216,8 @@ class GaussianMixtureFamily:
         """A mixture with leaves [..., K] from outputs [..., P]; means stay in [-20, -1e-4], spreads in [1e-3, 2]."""
         weights, means, *spreads = tf.split(outputs, self.size // self.components, axis=-1)
         means = tf.clip_by_value(means, -20.0, -1e-4)
-        stddevs = tf.exp(tf.clip_by_value(spreads[0], math.log(1e-3), math.log(2.0))) if spreads else tf.fill(tf.shape(means), tf.cast(float(self.constant_sigma), means.dtype))
+        log_stddevs = tf.clip_by_value(spreads[0], math.log(1e-3), math.log(2.0)) if spreads else math.log(self.constant_sigma)
+        stddevs = tf.exp(log_stddevs + tf.zeros_like(means))
         log_weights = tf.nn.log_softmax(weights, -1)
         rate = tf.reduce_sum(tf.exp(log_weights) * lognormal_moments(means, stddevs)[0], -1, keepdims=True)
         rates = tf.stop_gradient(tf.clip_by_value(rate, 1e-8, 1.0 - 1e-6)) + tf.zeros_like(means)

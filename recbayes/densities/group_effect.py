@@ -5,8 +5,9 @@ cut finer in a few passes: those within reach of the best one are kept with thei
 stay in several windows and a narrow one is found however wide the start. The midpoints of the last cells are the nodes: a trapezoidal
 rule, which converges exponentially. They are constants to the gradient. Rows are flat, with segment ids.
 
-Error against a fine grid, on all Upworthy tests with one to four components around the fit: below 1e-3 nats a group, on average
-1e-6; with components whose means differ by a factor e within a row, 1e-3 is passed by 1 to 10% of the groups.
+Error against a fine grid, on Upworthy tests with one to four components around the fit: below 3e-4 nats a group, on average 4e-6; up
+to 1e6 impressions and concentrations, with one component, 3e-4 in float32. Where a row's components lie a factor e apart and are
+narrow, the posterior is a row of needles: 1.4% (two components) to 5% (four) of the groups miss by more than 1e-3, by 1e-3 on average.
 
 Source: adaptive quadrature, Liu and Pierce 1994, A note on Gauss-Hermite quadrature; the rule, Trefethen and Weideman 2014, The
 exponentially convergent trapezoidal rule.
@@ -23,9 +24,9 @@ import tensorflow as tf
 
 from recbayes.types import Tensor
 
-_CELLS = (11, 11, 11, 21)
+_CELLS = (13, 13, 13, 25)
 """Cells of each pass; the last are the nodes."""
-_REACH = (20.0, 10.0, 10.0)
+_REACH = (40.0, 20.0, 10.0)
 """How far below the best cell's log value a cell may lie to be cut further."""
 
 
@@ -139,7 +140,8 @@ def _recut(middles: Tensor, width: Tensor, kept: Tensor, cells: int) -> tuple[Te
     nothing = tf.zeros_like(kept[:1])
     with_neighbours = tf.maximum(kept, tf.maximum(tf.concat([nothing, kept[:-1]], 0), tf.concat([kept[1:], nothing], 0)))
     counted = tf.cumsum(with_neighbours, 0)  # [Q, ...]
-    position = tf.cast(_leading(tf.range(cells), width), tf.float32) * (counted[-1] / cells)  # new middles in units of old cells, [cells, ...]
+    # The new middles in units of old cells, [cells, ...].
+    position = tf.cast(_leading(tf.range(cells), width), tf.float32) * (counted[-1] / cells)
     whole = tf.floor(position)
     old = tf.reduce_sum(tf.cast(counted[None] <= whole[:, None], tf.int32), 1)  # [cells, ...]
     chosen = tf.reduce_sum(tf.one_hot(old, middles.shape[0], axis=1, dtype=middles.dtype) * middles[None], 1)

@@ -97,6 +97,10 @@ class Point(NamedTuple):
         inverse = tf.exp(-tf.cast(u, self.rates.dtype))[..., None]
         return Point(self.rates / (self.rates + (1.0 - self.rates) * inverse))
 
+    def widen(self, log_factor: Tensor) -> Point:
+        """Itself: a point has no spread."""
+        return self
+
 
 @dataclass(frozen=True)
 class PointFamily:
