@@ -22,6 +22,10 @@ from recbayes.posteriors import point_estimate as point
 from recbayes.random import fold, normal
 from recbayes.types import Tensor
 
+CERTAIN = 1e12
+FLAT = 0.01
+"""Precision of a flat prior: a standard deviation of 10 on the logit."""
+
 
 def last_layer(*, draws: int = 64, prior_scale: float = 1.0) -> base.Posterior:
     """Laplace on the head (full covariance) and on the wide weights (diagonal).
@@ -74,10 +78,10 @@ class Layers(NamedTuple):
 
 
 def init(network: base.Network, seed: Tensor) -> State:
-    """The MAP's start; precisions of the prior alone."""
+    """The MAP's start; until `finish` has seen the rows, no doubt at all."""
     layers = find_layers(network.model)
     size = (layers.head.kernel.shape[0] + 1) * layers.head.units
-    return State(point.init(network, seed), tf.eye(size), tuple(tf.ones([w.input_dim]) for w in layers.wide))
+    return State(point.init(network, seed), CERTAIN * tf.eye(size, dtype=tf.float64), tuple(tf.fill([w.input_dim], CERTAIN) for w in layers.wide))
 
 
 def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float) -> State:
@@ -99,7 +103,7 @@ def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Dra
     """Independent draws of the deviations from the MAP."""
     layers = find_layers(network.model)
     width, size = layers.head.kernel.shape[0] + 1, layers.head.units
-    factor = tf.linalg.cholesky(tf.cast(state.head, tf.float64))
+    factor = tf.linalg.cholesky(state.head)
     noise = tf.cast(normal(fold(seed, 0), [width * size, draws]), tf.float64)
     head = tf.transpose(tf.linalg.triangular_solve(factor, noise, adjoint=True))  # [S, (H + 1) P]
     wide = tuple(normal(fold(seed, 1 + i), [p.shape[0], draws]) / tf.sqrt(p)[:, None] for i, p in enumerate(state.wide))
@@ -155,15 +159,15 @@ def wide_sum(layer: keras.layers.Embedding, deviations: Tensor, ids: Tensor) -> 
 
 
 def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Of the head's entries as a diagonal matrix, and of each wide weight. A flat bias gets 1e-6."""
+    """Of the head's entries as a diagonal matrix, and of each wide weight. A flat bias gets 0.01."""
     stddev = {id(v): s * scale for v, s in zip(network.model.trainable_variables, network.prior_stddev, strict=True)}
     kernel, units = layers.head.kernel, layers.head.units
 
     def precision(variable: Any) -> float:
-        return 1.0 / stddev[id(variable)] ** 2 if math.isfinite(stddev[id(variable)]) else 1e-6
+        return 1.0 / stddev[id(variable)] ** 2 if math.isfinite(stddev[id(variable)]) else FLAT
 
     diagonal = tf.concat([tf.fill([kernel.shape[0] * units], precision(kernel)), tf.fill([units], precision(layers.head.bias))], 0)
-    return tf.linalg.diag(diagonal), tuple(tf.fill([w.input_dim], precision(w.trainable_variables[0])) for w in layers.wide)
+    return tf.linalg.diag(tf.cast(diagonal, tf.float64)), tuple(tf.fill([w.input_dim], precision(w.trainable_variables[0])) for w in layers.wide)
 
 
 def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -179,6 +183,7 @@ def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, b
     head = tf.math.unsorted_segment_sum(rows, batch.segments, groups)  # [G, (H + 1) P]
     shift = tf.reduce_sum(slope * on_location(layers), axis=1) if layers.wide else None  # [N]
     wide = tuple(token_scores(layer, i, shift, batch.segments) for layer, i in zip(layers.wide, ids, strict=True))
+    head = tf.cast(head, tf.float64)
     return tf.matmul(head, head, transpose_a=True), wide
 
 
