@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from recbayes.report.html import join, tag, text
 from recbayes.report.outcomes import configured, curves, outcomes
 from recbayes.report.parts import HUES, colours
 from recbayes.report.run import read_run
+from recbayes.report.sections.calibration import calibration
 from recbayes.report.sections.exploration import families
 from recbayes.report.svg import apart, padded, path, ticks
 
@@ -59,6 +61,16 @@ def test_curves_are_paired_lifts(run_folder: Path) -> None:
     for outcome in outcomes(run):
         assert ends[outcome.name] == pytest.approx(outcome.lift, abs=0.005)
     assert ((frame.lower <= frame.lift) & (frame.lift <= frame.upper)).all()
+
+
+def test_a_level_that_is_off_is_said(run_folder: Path) -> None:
+    """Coverage may look right while all predictions are a tenth too high."""
+    run = read_run(run_folder)
+    assert run.calibration is not None
+    assert "On the whole" not in calibration(run)
+    bins = [{**b, "predicted": 1.1 * b["observed"]} for b in run.calibration["reliability"]]
+    off = dataclasses.replace(run, calibration={**run.calibration, "reliability": bins})
+    assert "On the whole 10% more clicks are predicted than came." in calibration(off)
 
 
 def test_policies_are_known_by_the_config(run_folder: Path) -> None:

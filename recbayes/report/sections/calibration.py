@@ -29,8 +29,20 @@ def _finding(figures: dict[str, Any]) -> str:
     return (
         f"90% intervals hold the observed clicks{rows} {percent(share)} of the time, and between {percent(min(deciles), 0)} and "
         f"{percent(max(deciles), 0)} in every tenth of the rows by impressions. Predictions are from features alone, on rows that "
-        "training never saw."
+        f"training never saw.{_level(figures)}"
     )
+
+
+def _level(figures: dict[str, Any]) -> str:
+    """Whether predicted clicks are too many or too few on the whole: click rates drift, and a slope of the PIT is how that looks."""
+    bins = figures.get("reliability") or []
+    observed = sum(b["observed"] * b["impressions"] for b in bins)
+    if not observed:
+        return ""
+    excess = sum(b["predicted"] * b["impressions"] for b in bins) / observed - 1
+    if abs(excess) < 0.03:
+        return ""
+    return f" On the whole {percent(abs(excess), 0)} {'more' if excess > 0 else 'fewer'} clicks are predicted than came."
 
 
 def _by_level(figures: dict[str, Any]) -> Html:
