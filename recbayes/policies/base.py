@@ -1,0 +1,83 @@
+"""The record of a policy, and the checks of the settings that all share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from recbayes.policies.shares import checked, with_floor
+from recbayes.types import Clock, Tensor, UserError
+
+Rule = Callable[..., Tensor]
+"""(predictive, candidates, clock, seed, exploration, **settings) -> probabilities [..., B, A], the floor not yet in them."""
+
+
+class Policy(NamedTuple):
+    """A policy over a learner. Built by the functions of this room.
+
+    kind: the function that built it; name: how results call it; learner: what takes feedback in replay (None for uniform and in an
+    export); settings: to build it again, `exploration` and `floor` among them; rule: its mathematics.
+    """
+
+    kind: str
+    name: str
+    learner: Any
+    settings: Mapping[str, Any]
+    rule: Rule
+
+    @classmethod
+    def of(cls, kind: str, rule: Rule, learner: Any, name: str, **settings: Any) -> Policy:
+        """A policy with its settings checked and its name filled in: learner and kind joined, as density/thompson.
+
+        Raises: UserError for an exploration or floor out of range.
+        """
+        exploration, floor = settings.get("exploration", 0.0), settings.get("floor", 0.0)
+        if not (math.isfinite(exploration) and exploration >= 0.0):
+            raise UserError(f"{kind}: exploration is {exploration}, must be a finite number of at least 0 (0 is greedy)")
+        if not 0.0 <= floor <= 1.0:
+            raise UserError(f"{kind}: floor is {floor}, must be in [0, 1]: it is uniform's share of the decisions")
+        return cls(kind, name or "/".join(filter(None, [learner_name(learner), kind])), learner, settings, rule)
+
+    @property
+    def exploration(self) -> float:
+        """The knob's setting; 0 for policies without one."""
+        return float(self.settings.get("exploration", 0.0))
+
+    def probabilities(
+        self, predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, *, exploration: Tensor | None = None
+    ) -> Tensor:
+        """Probability with which each candidate is shown, floor included.
+
+        Args:
+          predictive: a `Predictive` of B decisions and A candidates.
+          candidates: True where the candidate may be shown, bool [..., B, A].
+          clock: where each decision stands, each [..., B] or broadcasting to it.
+          seed: int32 [2].
+          exploration: [], in place of the policy's own setting.
+
+        Returns: float32 [..., B, A], sum 1, exactly 0 where nothing may be shown.
+        Raises: ValueError if a decision has no candidate (outside compiled code), with the decision's place.
+        """
+        candidates = checked(candidates)
+        knob = tf.cast(self.exploration if exploration is None else exploration, tf.float32)
+        shares = self.rule(predictive, candidates, clock, seed, knob, **self.static)
+        return with_floor(shares, candidates, self.settings.get("floor", 0.0))
+
+    @property
+    def static(self) -> dict[str, Any]:
+        """Settings that shape the program: all but exploration and floor."""
+        return {key: value for key, value in self.settings.items() if key not in ("exploration", "floor")}
+
+
+def learner_name(learner: Any) -> str:
+    """How results call a learner: its kind; a fitted model is the density learner's.
+
+    >>> learner_name(None), learner_name("counts")
+    ('', 'counts')
+    """
+    if learner is None or isinstance(learner, str):
+        return learner or ""
+    return str(getattr(learner, "kind", "density"))

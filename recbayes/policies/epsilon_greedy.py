@@ -1,0 +1,33 @@
+"""Epsilon-greedy: greedy, but for a share of decisions at random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbayes.policies.base import Policy
+from recbayes.policies.shares import best_share, with_floor
+from recbayes.types import Clock, Tensor, UserError
+
+
+def epsilon_greedy(learner: Any = None, *, exploration: float = 0.1, floor: float = 0.0, name: str = "") -> Policy:
+    """Uniform with probability `exploration` (epsilon), else greedy.
+
+    Args:
+      learner: what learns in replay: a fitted model, `counts()` or `density(fitted)`.
+      exploration: epsilon, in [0, 1].
+      floor: uniform's share of the decisions beyond epsilon, in [0, 1].
+      name: in results; by default learner and policy joined.
+
+    Raises: UserError if a setting is out of range.
+
+    >>> epsilon_greedy(exploration=0.05).exploration
+    0.05
+    """
+    if exploration > 1.0:
+        raise UserError(f"epsilon_greedy: exploration is {exploration}, a probability in [0, 1]")
+    return Policy.of("epsilon_greedy", shares, learner, name, exploration=exploration, floor=floor)
+
+
+def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor) -> Tensor:
+    """f = (1 - epsilon) greedy + epsilon uniform."""
+    return with_floor(best_share(predictive.mean, candidates), candidates, exploration)

@@ -1,0 +1,102 @@
+"""The work of a replay cut into chunks, each a function of its own inputs alone, so that finished ones can be kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recbayes import __version__, random
+from recbayes.policies import Policy
+from recbayes.replay.learner import Bound
+from recbayes.replay.program import Played, Program, Scene, compiled
+from recbayes.replay.result import EARLY
+from recbayes.replay.world import Block, World, blocks
+from recbayes.types import Array
+
+
+class Job(NamedTuple):
+    """A chunk of replicas of one policy over one block. first: number of its first replica; seeds: of world and policy, int32 [R, 2, 2]."""
+
+    policy: Policy
+    bound: Bound
+    block: Block
+    first: int
+    seeds: Array
+
+
+def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], seeds: int, seed: int, width: int) -> list[Job]:
+    """All chunks of `width` replicas, the first of each policy first: compiling, once a program, is so spread over the threads."""
+    replicas = np.stack([random.split(random.fold([seed, 0], replica), 2).numpy() for replica in range(seeds)])
+    return [
+        Job(policy, bound[policy.name], block, first, np.resize(replicas[first : first + width], (width, 2, 2)))  # filled up with repeats
+        for first in range(0, seeds, width)
+        for policy in policies
+        for block in blocks(world.segments, together=bound[policy.name].together)
+    ]
+
+
+def play(world: World, job: Job, device: str) -> Played:
+    """A chunk, as NumPy arrays."""
+    block, arms = job.block, len(world.clicks)
+    scene = Scene(
+        present=block.present,
+        arm_ids=block.arms(np.arange(arms, dtype=np.int32)),
+        group_ids=block.of_groups(np.arange(arms, arms + world.groups, dtype=np.int32)),
+        clicks=block.counts(world.clicks),
+        impressions=block.counts(world.impressions),
+        horizon=block.of_groups(world.horizon),
+    )
+    program = compiled(Program.of(job.policy, job.bound, world.steps, world.delay, early_steps(world.steps)))
+    with tf.device(device):
+        prior = tf.nest.map_structure(lambda values: None if values is None else tf.constant(block.arms(values)), job.bound.arms)
+        worlds, policies = (tf.constant(job.seeds[:, stream]) for stream in range(2))
+        played = program(Scene(*map(tf.constant, scene)), prior, worlds, policies, tf.constant(job.policy.exploration, tf.float32))
+        return Played(*(values.numpy() for values in played))
+
+
+def early_steps(steps: int) -> int:
+    """Updates in the horizon's first part."""
+    return max(1, round(steps * EARLY))
+
+
+def kept(world: World, job: Job, device: str, folder: Path | None) -> Played:
+    """A chunk, from the folder if it is there, else played and put there."""
+    if folder is None:
+        return play(world, job, device)
+    path = folder / f"{fingerprint(world, job)}.npz"
+    if path.is_file():
+        with np.load(path) as saved:
+            return Played(**saved)
+    played = play(world, job, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp"
+    with unfinished.open("wb") as file:
+        np.savez(file, **played._asdict())
+    unfinished.replace(path)
+    return played
+
+
+def fingerprint(world: World, job: Job) -> str:
+    """A hash of all that a chunk depends on."""
+    about: list[Any] = [
+        __version__,
+        tf.__version__,
+        world.kind,
+        world.steps,
+        world.delay,
+        job.policy.kind,
+        sorted(job.policy.settings.items()),
+    ]
+    digest = hashlib.sha256(json.dumps([*about, repr(job.bound.program)], default=str).encode())
+    arrays = [world.clicks, world.impressions, world.segments, world.horizon, job.block.place, job.seeds]
+    for values in [*arrays, *(leaf for leaf in tf.nest.flatten(job.bound.arms) if leaf is not None)]:
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:24]

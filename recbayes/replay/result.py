@@ -1,0 +1,155 @@
+"""What a replay found: clicks by policy, seed and checkpoint, lifts with paired intervals, and their pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbayes.replay.intervals import Lift, Resamples
+from recbayes.types import Array, UserError
+
+EARLY = 0.1
+"""The part of the horizon that early lifts are of."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """The replay of several policies over one world.
+
+    rows: a row a (policy, seed, checkpoint): share of the horizon, decisions, clicks, expected_clicks (their exact expectation given the
+    history), all cumulative. expected, early: expected clicks over the horizon and over its first tenth, by policy, [R, G].
+    uniform, uniform_early: those of the uniform policy, exactly, [G]. clusters: groups that are resampled together, [G]. explorations: each
+    policy's setting, None for those without; baselines: the greedy policy over each policy's own learner, if it was replayed. about: world and
+    seeds.
+    """
+
+    rows: pd.DataFrame
+    expected: Mapping[str, Array]
+    early: Mapping[str, Array]
+    uniform: Array
+    uniform_early: Array
+    clusters: Array
+    explorations: Mapping[str, float | None]
+    baselines: Mapping[str, str]
+    about: Mapping[str, Any]
+
+    @property
+    def policies(self) -> list[str]:
+        """Names, in the order given."""
+        return list(self.expected)
+
+    @property
+    def greedy(self) -> str | None:
+        """The greedy policy that lifts over greedy are against: the first over the density learner, else the first of all."""
+        found = list(dict.fromkeys(self.baselines.values()))
+        return next((name for name in found if self.about["learners"].get(name) == "density"), found[0] if found else None)
+
+    @property
+    def best(self) -> str:
+        """The policy with the most clicks."""
+        return max(self.policies, key=lambda name: self.over_uniform(name).lift)
+
+    def over_uniform(self, name: str, *, early: bool = False) -> Lift:
+        """Lift over the uniform policy's exact expectation, over the horizon or its first tenth."""
+        return self._lift(name, None, early)
+
+    def compare(self, name: str, other: str, *, early: bool = False) -> Lift:
+        """Lift of one policy over another, paired by group and replica.
+
+        Args:
+          name: the policy.
+          other: the one to compare it with.
+          early: over the first tenth of the horizon only.
+
+        Raises: UserError for a policy that was not replayed.
+        """
+        return self._lift(name, other, early)
+
+    def summary(self) -> pd.DataFrame:
+        """A row a policy, best first: lifts as shares, with 95% intervals over groups."""
+        table = pd.DataFrame.from_dict(self.to_json()["policies"], orient="index")
+        return table.drop(columns=["expected_clicks"]).sort_values("lift_over_uniform", ascending=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """simulation.json: the world, the best policy as `chosen`, and each policy's figures."""
+        figures = {name: self._figures(name) for name in self.policies}
+        about = {key: value for key, value in self.about.items() if key != "learners"}
+        return {"chosen": self.best, **about, "reference": self.greedy, "policies": figures}
+
+    def curves(self) -> pd.DataFrame:
+        """Lift over uniform as the horizon passes: a row a share of the horizon, a column a policy."""
+        means = self.rows.groupby(["share", "policy"], sort=False).expected_clicks.mean().unstack()[self.policies]
+        uniform = self.rows.drop_duplicates("share").set_index("share").uniform_clicks
+        return means.div(uniform, axis=0) - 1.0
+
+    def plot(self) -> Any:
+        """Lift curves, as a matplotlib figure."""
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import PercentFormatter
+
+        figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+        axes = figure.subplots()
+        curves = self.curves()
+        for name in sorted(self.policies, key=lambda name: -curves[name].iloc[-1]):
+            axes.plot(curves.index, curves[name], label=f"{name} {curves[name].iloc[-1]:+.1%}")
+        axes.axhline(0.0, color="grey", linewidth=0.8)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set(xlabel="share of the horizon", ylabel="clicks over uniform", xlim=(0.0, 1.0))
+        axes.legend(frameon=False)
+        return figure
+
+    def _repr_html_(self) -> str:
+        def share(value: float | None) -> str:
+            return "" if value is None or value != value else f"{value:+.1%}"
+
+        def ends(value: Any) -> str:
+            return f"{share(value[0])} to {share(value[1])}" if isinstance(value, list | tuple) else ""
+
+        table = self.summary().drop(columns=["interval_over_replicas", "exploration"])
+        formats = {name: ends if "interval" in name else share for name in table.columns if name != "clicks"}
+        return table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, float_format="{:.3f}".format)
+
+    def _figures(self, name: str) -> dict[str, Any]:
+        over_uniform = self.over_uniform(name)
+        over_greedy = self.compare(name, self.greedy) if self.greedy is not None else None
+        last = self.rows[(self.rows.policy == name) & (self.rows.share == 1.0)]
+        return {
+            "clicks": float(last.clicks.mean()),
+            "expected_clicks": float(self.expected[name].sum(1).mean()),
+            "lift_over_uniform": over_uniform.lift,
+            "interval": over_uniform.interval,
+            "interval_over_replicas": over_uniform.interval_over_replicas,
+            "lift_over_greedy": over_greedy.lift if over_greedy else None,
+            "interval_over_greedy": over_greedy.interval if over_greedy else None,
+            "lift_at_tenth": self.over_uniform(name, early=True).lift,
+            "cost_of_exploration": self.cost(name),
+            "exploration": self.explorations[name],
+        }
+
+    def cost(self, name: str) -> float | None:
+        """Clicks that the policy was ever behind greedy over the same learner, as a share of uniform's clicks over the horizon.
+
+        0 for a policy that was never behind; None where that greedy was not replayed.
+        """
+        if name not in self.baselines:
+            return None
+        means = self.rows.groupby(["share", "policy"]).expected_clicks.mean().unstack()
+        return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / self.uniform.sum())
+
+    @functools.cached_property
+    def _resamples(self) -> Resamples:
+        return Resamples.of(self.clusters)
+
+    def _lift(self, name: str, other: str | None, early: bool) -> Lift:
+        clicks = self.early if early else self.expected
+        for known in filter(None, (name, other)):
+            if known not in clicks:
+                raise UserError(f"replay: no policy is named {known!r}. Replayed were {', '.join(self.policies)}")
+        uniform = self.uniform_early if early else self.uniform
+        return self._resamples.lift(clicks[name], uniform[None] if other is None else clicks[other])

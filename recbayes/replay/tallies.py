@@ -1,0 +1,73 @@
+"""The state of learners that know an arm by its counts: clicks and impressions seen so far, and prior beliefs that are conditioned on them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recbayes.replay import beliefs
+from recbayes.replay.beliefs import Arms
+from recbayes.replay.learner import Bound
+from recbayes.types import Array, Tensor
+
+
+class Tallies(NamedTuple):
+    """Feedback so far, float32 [A, G] each."""
+
+    clicks: Tensor
+    impressions: Tensor
+
+
+class Laid(NamedTuple):
+    """Prior beliefs in the block's layout. items: number of each arm's item where counts are shared between groups, else None."""
+
+    beliefs: Arms
+    items: Tensor | None
+
+
+def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact: bool = False) -> Bound:
+    """A learner from priors of the arms.
+
+    Args:
+      density: a NamedTuple of arrays [N, S, K].
+      tau: of each arm's group, [N]; None where groups share nothing.
+      items: int32 [N]; an arm then knows what its item earned in other groups.
+      exact: policies see every component of the mixture, and joint draws are exact.
+    """
+    number = None if items is None else int(items.max()) + 1
+
+    def start(arms: Laid, present: Tensor) -> Tallies:
+        return Tallies(tf.zeros(present.shape), tf.zeros(present.shape))
+
+    def update(state: Tallies, shown: Tensor, clicks: Tensor) -> Tallies:
+        return Tallies(state.clicks + tf.cast(clicks, tf.float32), state.impressions + tf.cast(shown, tf.float32))
+
+    def predictive(state: Tallies, arms: Laid, present: Tensor) -> Any:
+        prior = arms.beliefs
+        if number is not None:
+            prior = prior._replace(density=elsewhere(prior.density, state, arms.items, present, number))
+        return (beliefs.predictive if exact else beliefs.known)(prior, *state, present)
+
+    arms = Laid(
+        Arms(
+            tf.nest.map_structure(lambda leaf: np.asarray(leaf, np.float32), density), None if tau is None else np.asarray(tau, np.float32)
+        ),
+        items,
+    )
+    key = (type(density).__name__, exact, number, tau is not None)
+    return Bound(arms, start, update, predictive, together=number is not None, program=key)
+
+
+def elsewhere(density: Any, state: Tallies, items: Tensor, present: Tensor, number: int) -> Any:
+    """Priors, leaves [S, K, A, G], conditioned on what the arms' items earned in other groups (whose own effects are left aside)."""
+    codes = tf.where(present, items, 0)
+
+    def others(own: Tensor) -> Tensor:
+        total = tf.math.unsorted_segment_sum(tf.reshape(own, [-1]), tf.reshape(codes, [-1]), number)
+        return tf.where(present, tf.gather(total, codes) - own, 0.0)
+
+    rows = tf.nest.map_structure(lambda leaf: tf.transpose(leaf, [0, 2, 3, 1]), density)  # [S, A, G, K]
+    rows = rows.condition(others(state.clicks), others(state.impressions))
+    return tf.nest.map_structure(lambda leaf: tf.transpose(leaf, [0, 3, 1, 2]), rows)
