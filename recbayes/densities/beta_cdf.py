@@ -50,4 +50,4 @@ def _skew(x: Tensor) -> Tensor:
     near = tf.abs(d) < 0.1
     far = tf.where(near, 1.0, d)
     series = 1.0 + d * (1 / 3 + d * (1 / 6 + d * (1 / 10 + d * (1 / 15 + d / 21))))
-    return tf.where(near, series, 2.0 * (d + x * tf.math.log(x)) / (far * far))
+    return tf.where(near, series, 2.0 * (d + x * tf.math.log(x)) / far / far)

@@ -9,6 +9,7 @@ Source: conjugacy of beta and binomial, say Gelman et al. 2013, Bayesian Data An
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import tensorflow as tf
 from recbayes.densities import baselines
 from recbayes.densities.beta_cdf import beta_cdf
 from recbayes.densities.inversion import invert
-from recbayes.densities.mixture import from_left, log_sum_exp
+from recbayes.densities.mixture import from_left, log_sum_exp, start_of_search
 from recbayes.densities.special import log_beta_binomial
 from recbayes.random import beta, categorical, split
 from recbayes.types import Array, Tensor
@@ -89,11 +90,15 @@ class BetaMixture(NamedTuple):
           log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
         """
         weights = tf.exp(from_left(log_weights, self.means) + self.log_weights)
-        mean = tf.reduce_sum(weights * self.means, [0, -1])
-        spread = self.means * (1.0 - self.means) / (self.concentrations + 1.0) + tf.square(self.means - mean[..., None])
-        cdf = beta_cdf(self.concentrations * self.means, self.concentrations * (1.0 - self.means))
-        stddev = tf.sqrt(tf.reduce_sum(weights * spread, [0, -1]))
-        return invert(lambda x: tf.reduce_sum(weights * cdf(x[..., None]), [0, -1]), q, mean, stddev)
+        a, b = self.concentrations * self.means, self.concentrations * (1.0 - self.means)
+        cdf, logits = beta_cdf(a, b), tf.math.log(a / b)
+        scales = tf.math.rsqrt(a) + tf.math.rsqrt(b)
+        low = tf.reduce_min(logits - (6.0 - math.log(q)) * (scales + 1.0 / a), [0, -1])
+        high = tf.reduce_max(logits + (6.0 - math.log(1.0 - q)) * (scales + 1.0 / b), [0, -1])
+        start, scale = start_of_search(weights, logits, scales, q)
+        return invert(
+            lambda x: tf.reduce_sum(weights * cdf(x[..., None]), [0, -1]), q, tf.maximum(low, -80.0), tf.minimum(high, 15.0), scale, start
+        )
 
     def sample(self, seed: Tensor, shape: Sequence[int] = ()) -> Tensor:
         """Draws of the click rate, [*shape, ...]."""

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from recbayes.densities import baselines
 from recbayes.densities.inversion import invert
-from recbayes.densities.mixture import from_left, log_sum_exp, lognormal_moments
+from recbayes.densities.mixture import from_left, log_sum_exp, lognormal_moments, start_of_search
 from recbayes.random import categorical, normal, split
 from recbayes.types import Array, Tensor
 
@@ -92,14 +92,14 @@ class GaussianMixture(NamedTuple):
           log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
         """
         weights = tf.exp(from_left(log_weights, self.means) + self.log_weights)
-        means, variances = lognormal_moments(self.means, self.stddevs)
-        mean = tf.reduce_sum(weights * means, [0, -1])
-        variance = tf.reduce_sum(weights * (variances + tf.square(means - mean[..., None])), [0, -1])
 
         def cdf(x: Tensor) -> Tensor:
             return tf.reduce_sum(weights * _normal_cdf((tf.math.log(x)[..., None] - self.means) / self.stddevs), [0, -1])
 
-        return invert(cdf, q, mean, tf.sqrt(variance))
+        ends = (tf.reduce_min(self.means - 8.0 * self.stddevs, [0, -1]), tf.reduce_max(self.means + 8.0 * self.stddevs, [0, -1]))
+        low, high = (_logit_of_log(end) for end in ends)
+        start, scale = start_of_search(weights, _logit_of_log(self.means), self.stddevs, q)
+        return invert(cdf, q, low, high, scale, start)
 
     def sample(self, seed: Tensor, shape: Sequence[int] = ()) -> Tensor:
         """Draws of the click rate, [*shape, ...]; the Gaussian's tail above 1 counts as 1."""
@@ -242,6 +242,12 @@ class GaussianMixtureFamily:
 def _log_rate(clicks: Tensor, impressions: Tensor) -> Tensor:
     """Log of the observed rate; half a click where there is none, one impression where there is none."""
     return tf.math.log(tf.where(clicks > 0.0, clicks, 0.5) / tf.maximum(impressions, 1.0))
+
+
+def _logit_of_log(log_rate: Tensor) -> Tensor:
+    """The logit of exp(log_rate), which is kept below 1."""
+    log_rate = tf.minimum(log_rate, -1e-6)
+    return log_rate - tf.math.log(-tf.math.expm1(log_rate))
 
 
 def _normal_cdf(x: Tensor) -> Tensor:

@@ -30,3 +30,11 @@ def lognormal_moments(means: Tensor, stddevs: Tensor) -> tuple[Tensor, Tensor]:
     variances = tf.square(stddevs)
     expected = tf.exp(means + 0.5 * variances)
     return expected, tf.math.expm1(variances) * tf.square(expected)
+
+
+def start_of_search(weights: Tensor, locations: Tensor, scales: Tensor, q: float) -> tuple[Tensor, Tensor]:
+    """First guess of a quantile, and the standard deviation, of the mixture over the first and the last axis: [M, ..., K] -> [...]."""
+    middle = tf.reduce_sum(weights * locations, [0, -1])
+    spread = tf.reduce_sum(weights * (tf.square(scales) + tf.square(locations - middle[..., None])), [0, -1])
+    scale = tf.sqrt(spread)
+    return middle + tf.math.ndtri(tf.constant(q, scale.dtype)) * scale, scale
