@@ -60,7 +60,7 @@ def headline(chosen: Outcome) -> str:
 def gain(chosen: Outcome) -> str:
     """Its lifts with their intervals."""
     over_uniform = f"{percent(chosen.lift, signed=True)} over uniform ({interval(chosen.interval)})"
-    if chosen.greedy_interval is None or chosen.is_reference:
+    if chosen.greedy_interval is None or chosen.reference:
         return f"{over_uniform}; 95% interval over test groups."
     over_greedy = f"{percent(chosen.over_greedy, signed=True)} over greedy ({interval(chosen.greedy_interval)})"
     return f"{over_uniform}, {over_greedy}; 95% intervals, paired over test groups."
@@ -78,7 +78,8 @@ def cost(chosen: Outcome, policies: list[Outcome]) -> str:
     figures = f"{percent(chosen.early, signed=True)} over uniform against {percent(greedy.early, signed=True)} for {greedy.name}"
     if chosen.early - greedy.early < -0.0005:
         then = "It makes up for that later." if chosen.lift > greedy.lift else "It does not make up for that within the horizon."
-        return f"Clicks early on: after a tenth of the horizon it is at {figures}. {then}"
+        worst = f" At worst it is {percent(chosen.cost, 2)} of uniform's clicks behind." if chosen.cost > 0 else ""
+        return f"Clicks early on: after a tenth of the horizon it is at {figures}.{worst} {then}"
     return f"Nothing that the replay can see: already after a tenth of the horizon it is at {figures}."
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from recbayes.report.run import Run
 
-EARLY = 0.1  # "early" is this share of the horizon
-
 
 class Outcome(NamedTuple):
     """One policy's replay. Lifts are shares of clicks (0.08 is 8% more), intervals 95%; nan and None where a file does not say.
+
+    early is the lift over uniform in the horizon's first tenth; cost is how far the policy was ever behind greedy on its own learner, as a
+    share of uniform's clicks over the horizon; reference says that it is the greedy policy which the others are held against.
 
     kind, learner (with its settings), exploration and settings come from the config, so that policies that differ in exploration alone
     can be put on one line.
@@ -27,15 +27,12 @@ class Outcome(NamedTuple):
     over_greedy: float
     greedy_interval: tuple[float, float] | None
     early: float
+    cost: float
     kind: str
     learner: str
     exploration: float
     settings: Mapping[str, Any]
-
-    @property
-    def is_reference(self) -> bool:
-        """It is the greedy policy that the others are held against."""
-        return self.kind == "greedy" and self.over_greedy == 0
+    reference: bool = False
 
     @property
     def beats_greedy(self) -> bool:
@@ -52,16 +49,13 @@ def outcomes(run: Run) -> list[Outcome]:
     """Each policy of the replay, best lift first; none if nothing was simulated."""
     if run.simulation is None:
         return []
-    early = _early(run)
     described = configured(run.config or {})
-    records = [
-        _outcome(name, record, early.get(name, np.nan), described.get(name, {}))
-        for name, record in run.simulation.get("policies", {}).items()
-    ]
-    return sorted(records, key=lambda outcome: -outcome.lift)
+    records = [_outcome(name, record, described.get(name, {})) for name, record in run.simulation["policies"].items()]
+    marked = [outcome._replace(reference=outcome.name == run.simulation.get("reference")) for outcome in records]
+    return sorted(marked, key=lambda outcome: -outcome.lift)
 
 
-def _outcome(name: str, record: Mapping[str, Any], early: float, policy: Mapping[str, Any]) -> Outcome:
+def _outcome(name: str, record: Mapping[str, Any], policy: Mapping[str, Any]) -> Outcome:
     learner, _, tail = name.rpartition("/")
     spec = policy.get("learner") or learner
     return Outcome(
@@ -71,10 +65,11 @@ def _outcome(name: str, record: Mapping[str, Any], early: float, policy: Mapping
         interval=_ends(record.get("interval")),
         over_greedy=_number(record.get("lift_over_greedy")),
         greedy_interval=_ends(record.get("interval_over_greedy")),
-        early=early,
+        early=_number(record.get("lift_at_tenth")),
+        cost=_number(record.get("cost_of_exploration")),
         kind=str(policy.get("kind") or tail),
         learner=" ".join(f"{key}={value}" for key, value in sorted(spec.items())) if isinstance(spec, Mapping) else str(spec),
-        exploration=_number(policy.get("exploration", record.get("exploration"))),
+        exploration=_number(record.get("exploration", policy.get("exploration"))),
         settings={key: value for key, value in policy.items() if key not in ("kind", "learner", "name", "exploration")},
     )
 
@@ -109,33 +104,13 @@ def configured(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def curves(run: Run) -> pd.DataFrame:
     """Lift over uniform as the horizon passes.
 
-    Returns: a frame with a row a (policy, checkpoint): policy, share (of the horizon, in (0, 1]), lift, lower, upper (95% over replicas,
-      paired with uniform's by seed). Empty without a replay, or without uniform in it.
+    Returns: a frame with a row a (policy, checkpoint): policy, share (of the horizon, in (0, 1]), lift, lower, upper (95% over replicas).
+      Empty without a replay.
     """
     columns = ["policy", "share", "lift", "lower", "upper"]
-    uniform = baseline(run)
-    if run.curves is None or uniform is None or not len(run.curves):
+    if run.curves is None:
         return pd.DataFrame(columns=columns)
-    clicks = run.curves.pivot_table(index=["decisions", "seed"], columns="policy", values="expected_clicks")
-    lifts = clicks.div(clicks[uniform], axis=0).replace([np.inf, -np.inf], np.nan).sub(1.0)
-    by_share = lifts.groupby(level="decisions")
-    mean, half = by_share.mean(), 1.96 * by_share.sem().fillna(0.0)
-    tidy = pd.DataFrame({"lift": mean.stack(), "half": half.stack()}).reset_index()
-    tidy["share"] = tidy.decisions / tidy.decisions.max()
-    tidy["lower"], tidy["upper"] = tidy.lift - tidy.half, tidy.lift + tidy.half
-    return tidy.dropna()[columns].reset_index(drop=True)
-
-
-def baseline(run: Run) -> str | None:
-    """The name of the uniform policy in the replay, if it is there."""
-    names = list((run.simulation or {}).get("policies", {}))
-    return next((name for name in names if name.split("/")[-1] == "uniform"), None)
-
-
-def _early(run: Run) -> dict[str, float]:
-    frame = curves(run)
-    if frame.empty:
-        return {}
-    reached = frame[frame.share >= EARLY - 1e-9].sort_values("share")
-    first = reached[reached.share == reached.groupby("policy").share.transform("min")]
-    return dict(zip(first.policy, first.lift)) if first.share.max() < 0.5 else {}
+    rows = run.curves.assign(lift=run.curves.expected_clicks / run.curves.uniform_clicks - 1.0)
+    parts = rows.groupby(["policy", "share"]).lift
+    tidy = pd.DataFrame({"lift": parts.mean(), "half": 1.96 * parts.sem().fillna(0.0)}).reset_index()
+    return tidy.assign(lower=tidy.lift - tidy.half, upper=tidy.lift + tidy.half)[columns]

@@ -97,7 +97,7 @@ def write_training(folder: Path) -> None:
         {
             "epoch": epochs,
             "loss": 3.95 + 0.5 * np.exp(-epochs / 2),
-            "held_out_log_likelihood": -(4.12 + 0.35 * np.exp(-epochs / 1.5) + 0.004 * np.maximum(epochs - 6, 0) ** 1.5),
+            "held_out": -(4.12 + 0.35 * np.exp(-epochs / 1.5) + 0.004 * np.maximum(epochs - 6, 0) ** 1.5),
             "seconds": 0.8,
             "rows_per_second": 21_000.0,
         }
@@ -167,7 +167,7 @@ def write_simulation(folder: Path, chosen: str, greedy: str) -> None:
     share = np.arange(1, steps + 1) / steps
     frames, policies = [], {}
     at_greedy = POLICIES[greedy][1]
-    for name, (_, lift, early, half) in POLICIES.items():
+    for name, (config, lift, early, half) in POLICIES.items():
         rise = early + (lift - early) * (1 - np.exp(-3 * (share - 0.1))) / (1 - np.exp(-2.7)) if name != "uniform" else 0 * share
         rise = np.where(share < 0.1, rise * 0 + early * share / 0.1, rise)
         for seed in range(seeds):
@@ -176,9 +176,12 @@ def write_simulation(folder: Path, chosen: str, greedy: str) -> None:
             frame = {
                 "policy": name,
                 "seed": seed,
+                "checkpoint": np.arange(1, steps + 1),
+                "share": share,
                 "decisions": (total * share).astype(int),
                 "clicks": expected.round(),
                 "expected_clicks": expected,
+                "uniform_clicks": total * share * 0.012,
             }
             frames.append(pd.DataFrame(frame))
         over = (1 + lift) / (1 + at_greedy) - 1
@@ -186,11 +189,22 @@ def write_simulation(folder: Path, chosen: str, greedy: str) -> None:
             "clicks": total * 0.012 * (1 + lift),
             "lift_over_uniform": lift,
             "interval": [lift - 0.015, lift + 0.015] if name != "uniform" else [0.0, 0.0],
+            "interval_over_replicas": [lift - 0.002, lift + 0.002],
             "lift_over_greedy": over,
             "interval_over_greedy": [over - half, over + half] if name != greedy else [0.0, 0.0],
+            "lift_at_tenth": early,
+            "cost_of_exploration": max(0.0, POLICIES["density/greedy"][2] - early) / 10 if name.startswith("density") else None,
+            "exploration": config.get("exploration"),
         }
     pd.concat(frames).to_parquet(folder / "simulation.parquet")
-    _dump(folder / "simulation.json", {"chosen": chosen, "groups": 638, "groups_left_out": 142, "policies": policies})
+    world = {
+        "world": "queue",
+        "groups": 638,
+        "groups_left_out": 142,
+        "left_out": {"one arm": 3, "arms agree in every item-side feature": 139},
+    }
+    sizes = {"arms": 3268, "decisions": total, "steps": steps, "delay": 0, "seeds": seeds, "seed": 0}
+    _dump(folder / "simulation.json", {"chosen": chosen, **world, **sizes, "reference": greedy, "policies": policies})
 
 
 def write_rest(folder: Path) -> None:

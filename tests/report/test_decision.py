@@ -11,7 +11,7 @@ from recbayes.report.outcomes import Outcome
 def outcome(name: str, lift: float, over: float, *, half: float = 0.005, kind: str = "", early: float = float("nan")) -> Outcome:
     learner, _, tail = name.rpartition("/")
     ends = (over - half, over + half)
-    return Outcome(name, 1000.0, lift, (lift - 0.015, lift + 0.015), over, ends, early, kind or tail, learner, 1.0, {})
+    return Outcome(name, 1000.0, lift, (lift - 0.015, lift + 0.015), over, ends, early, 0.001, kind or tail, learner, 1.0, {})
 
 
 UCB = outcome("density/ucb", 0.112, 0.02)
@@ -52,7 +52,7 @@ def test_full_width_thompson_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("early", "final", "words"),
     [
-        (0.01, 0.11, "makes up for that later"),
+        (0.01, 0.11, "At worst it is 0.10% of uniform's clicks behind. It makes up for that later"),
         (0.01, 0.09, "does not make up for that"),
         (0.05, 0.11, "Nothing that the replay can see"),
     ],

@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from recbayes.report import write
@@ -86,7 +87,7 @@ def test_texts_of_the_log_stay_texts(page: str) -> None:
 def test_both_cautions_of_the_same_arms_check_are_there(page: str) -> None:
     """Replay's intervals over replicas are too narrow, and A/A tests were left out."""
     assert "chi² 1.70 a degree of freedom (95% interval 1.55 to 1.86), against 2.86 for arms that differ" in page
-    assert "142 groups whose arms all agree" in page
+    assert "142 test groups have nothing to choose among" in page
 
 
 def test_every_picture_is_told_in_words(page: str) -> None:
@@ -144,9 +145,11 @@ def test_no_folder_and_a_broken_file_are_named(run_folder: Path, tmp_path: Path)
     assert not (folder / "report.html").exists()
 
 
-def test_a_replay_without_uniform_says_what_to_add(run_folder: Path, tmp_path: Path) -> None:
-    """Lift curves need it; the rest of the page does not."""
+def test_a_point_posterior_has_no_doubt_to_draw(run_folder: Path, tmp_path: Path) -> None:
+    """mle and map: the section says so instead of an empty picture."""
     folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    for name in ("simulation.json", "config.yaml"):
-        (folder / name).write_text((folder / name).read_text().replace('"uniform"', '"even"'))
-    assert "the replay has no uniform policy" in write(folder).read_text(encoding="utf-8").lower()
+    frame = pd.read_parquet(folder / "predictions.parquet").assign(model_stddev=0.0)
+    frame.assign(stddev=frame.data_stddev).to_parquet(folder / "predictions.parquet")
+    page = write(folder).read_text(encoding="utf-8")
+    assert "it has no doubt of its own" in page
+    assert "Two kinds of not knowing" not in page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbayes.report.html import Html, b, chip, div, join, li, p, span, ul
+from recbayes.report.html import Html, b, chip, details, div, join, li, p, span, ul
 from recbayes.report.numbers import fixed
 from recbayes.report.parts import missing, part
 from recbayes.report.run import Run
@@ -24,10 +24,21 @@ def audit(run: Run) -> Html:
     return part(
         "audit",
         "The log",
-        join("The audit's verdict: ", chip(verdict, KINDS.get(verdict, "")), f", {len(findings)} finding{'s' * (len(findings) != 1)}."),
+        join("The audit's verdict: ", chip(verdict, KINDS.get(verdict, "")), f", {len(findings)} checks."),
         cautions,
-        div(ul([_finding(f) for f in findings], class_="findings"), class_="card") if findings else p("Nothing to report.", class_="note"),
+        div(
+            ul([_finding(f) for f in findings if f["severity"] != "ok"], class_="findings"),
+            _passed([f for f in findings if f["severity"] == "ok"]),
+            class_="card",
+        ),
     )
+
+
+def _passed(findings: list[dict[str, Any]]) -> Html | None:
+    """Checks that found nothing are folded."""
+    if not findings:
+        return None
+    return details(f"{len(findings)} checks found nothing to mend", ul([_finding(f) for f in findings], class_="findings"))
 
 
 def _finding(finding: dict[str, Any]) -> Html:
@@ -59,8 +70,8 @@ def _same_arms(run: Run) -> Html | None:
     )
     left_out = (run.simulation or {}).get("groups_left_out")
     second = (
-        f"{fixed(left_out, 0)} groups whose arms all agree in what the model sees (A/A tests), or that have one arm, are left out of the "
-        "comparison of policies: there is nothing to choose in them. They serve this check."
+        f"{fixed(left_out, 0)} test groups have nothing to choose among: one arm, or arms that agree in every item-side feature (A/A "
+        "tests). They are left out of the comparison of policies and serve this check."
         if left_out
         else None
     )

@@ -33,16 +33,11 @@ def doubt(run: Run) -> Html:
         model=run.predictions.model_stddev / run.predictions["mean"],
         share=(run.predictions.model_stddev / run.predictions.stddev) ** 2,
     )
-    return part(
-        "doubt",
-        title,
-        _finding(rows),
-        _cloud(rows),
-        grid(
-            _list("The model knows too little here", "More impressions of items like these would tell.", rows, "model"),
-            _list("The features can't tell here", "More rows would not help; a better feature would.", rows, "data"),
-        ),
-    )
+    by_data = _list("The features can't tell here", "More rows would not help; a better feature would.", rows, "data")
+    if not rows.model.max() > 0:
+        return part("doubt", title, "This posterior is a point: it has no doubt of its own, and all uncertainty is the data's.", by_data)
+    by_model = _list("The model knows too little here", "More impressions of items like these would tell.", rows, "model")
+    return part("doubt", title, _finding(rows), _cloud(rows), grid(by_model, by_data))
 
 
 def _finding(rows: pd.DataFrame) -> str:

@@ -47,7 +47,12 @@ def exploration(policies: list[Outcome]) -> Html | None:
         f"{f.name}: " + ", ".join(f"{percent(o.lift, signed=True)} at {o.exploration:g}" for o in f.members) for f in found
     )
     rows = [
-        [f"{family.name}, {o.exploration:g}", percent(o.lift, signed=True), interval(o.interval), percent(o.early, signed=True)]
+        [
+            f"{family.name}, {o.exploration:g}",
+            *(percent(v, signed=True) for v in (o.lift, o.early)),
+            interval(o.interval),
+            percent(o.cost, 2),
+        ]
         for family in found
         for o in family.members
     ]
@@ -60,7 +65,9 @@ def exploration(policies: list[Outcome]) -> Html | None:
             "Lift over uniform by the scale of exploration",
             drawing,
             note="0 is greedy on the same learner. Full line with 95% interval: at the horizon's end. Dashed: after its first tenth.",
-            data=numbers(["policy, exploration", "lift at the end", "95% interval", "after a tenth"], rows),
+            data=numbers(
+                ["policy, exploration", "lift at the end", "after a tenth", "95% interval at the end", "ever behind greedy"], rows
+            ),
         ),
     )
 

@@ -15,6 +15,7 @@ def policies_table(decision: Decision, policies: list[Outcome]) -> Html | None:
     if not policies:
         return None
     hues = colours(policies, decision.chosen)
+    reference = next((o.name for o in policies if o.reference), "not in the replay")
     scales = [
         padded([v for o in policies for v in (o.lift, *(o.interval or ()))], include=[0.0]),
         padded([v for o in policies if o.kind != "uniform" for v in (o.over_greedy, *(o.greedy_interval or ()))], include=[0.0]),
@@ -34,7 +35,7 @@ def policies_table(decision: Decision, policies: list[Outcome]) -> Html | None:
         "policies",
         "All policies",
         "Lifts in clicks at the end of the horizon with 95% intervals over test groups, paired on the same groups and random numbers. "
-        "Where the interval against greedy holds 0, a policy is called the same as greedy.",
+        f"Greedy is {reference}; where the interval against it holds 0, a policy is called the same.",
         div(table(head, rows, class_="policies"), class_="card"),
     )
 
@@ -71,7 +72,7 @@ def _whisker(value: float, ends: tuple[float, float], x: Scale, hue: str) -> Htm
 
 
 def _verdict(outcome: Outcome) -> Html:
-    if outcome.is_reference:
+    if outcome.reference:
         return chip("reference")
     if outcome.beats_greedy:
         return chip("better", "good")

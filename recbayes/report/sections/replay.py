@@ -20,12 +20,6 @@ def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
             "replay", "What exploring brings", "Policies replayed over held-out experiments, against uniform and greedy.", "simulate"
         )
     frame = curves(run)
-    if frame.empty:
-        return part(
-            "replay",
-            "What exploring brings",
-            "The replay has no uniform policy to compare with; add `- {kind: uniform}` to simulate.policies.",
-        )
     hues = colours(policies, decision.chosen)
     order = [o.name for o in policies if o.name in set(frame.policy) and o.kind != "uniform"]
     says = f"Lift over uniform by share of the horizon for {len(order)} policies. At the end: " + "; ".join(
@@ -46,13 +40,15 @@ def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
 
 
 def _finding(run: Run, policies: list[Outcome]) -> Html:
-    simulation = run.simulation or {}
-    groups, left_out = simulation.get("groups"), simulation.get("groups_left_out")
-    first = f"{fixed(groups, 0)} held-out groups were replayed" if groups else "Held-out groups were replayed"
-    aside = f"; {fixed(left_out, 0)} were left out because their arms do not differ in any feature, or are one" if left_out else ""
+    world = run.simulation or {}
+    sizes = [(name, world.get(name)) for name in ("groups", "arms", "decisions", "steps", "seeds")]
+    groups, arms, decisions, steps, seeds = (fixed(value, 0) if isinstance(value, int) else None for _, value in sizes)
+    what = f"{groups or 'Held-out'} groups" + (f" of {arms} arms" if arms else "") + " were replayed, real clicks drawn without replacement"
+    how = f": {decisions} showings in {steps} updates, {seeds} times over" if decisions and steps and seeds else ""
+    reasons = "; ".join(f"{fixed(count, 0)} left out: {reason}" for reason, count in (world.get("left_out") or {}).items() if count)
     ahead = [o.name for o in policies if o.beats_greedy]
     verdict = f"Ahead of greedy beyond doubt: {', '.join(ahead)}." if ahead else "No policy is ahead of greedy beyond doubt."
-    return join(f"{first}, each arm's real clicks drawn without replacement{aside}. {verdict}")
+    return join(verdict, f" {what}{how}", f" ({reasons})" if reasons else None, ".")
 
 
 def _data(frame: pd.DataFrame, order: list[str]) -> Html:
