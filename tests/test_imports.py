@@ -19,6 +19,7 @@ TIERS = [
     {"models"},
     {"posteriors", "training"},
     {"predictive"},
+    {"scales"},
     {"fitted"},
     {"calibration"},
     {"policies"},
