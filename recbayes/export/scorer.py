@@ -9,14 +9,15 @@ Everything with a state (tables, variables) is tracked by this module: the sessi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
 from recbayes.densities.group_effect import GroupEffect
-from recbayes.export import guards, schema
+from recbayes.export import guards, page, schema
 from recbayes.policies import Policy, choose, with_floor
 from recbayes.policies.base import learner_name
 from recbayes.predictive import Predictive
@@ -62,8 +63,10 @@ class Scorer(tf.Module):
         self.weights = [tf.Variable(tensor, trainable=False) for tensor in tf.nest.flatten(drawn)]
         self.network_values = [variable.value for variable in fitted.model.variables]  # what Keras holds, tracked by hand
         self.tau = None if fitted.group_effect is None else tf.Variable(fitted.group_effect.tau, trainable=False)
-        self._outputs = lambda encoded, weights: fitted.outputs(encoded, tf.nest.pack_sequence_as(drawn, list(weights)))
-        self._density = fitted.family.density
+        self._outputs: Callable[..., Tensor] = lambda encoded, weights: fitted.outputs(
+            encoded, tf.nest.pack_sequence_as(drawn, list(weights))
+        )
+        self._density: Callable[[Tensor], Any] = fitted.family.density
         self._policy, self._floor = policy, floor
         self.defaults = MappingProxyType({**DEFAULTS, **defaults, "exploration": policy.exploration if policy is not None else 0.0})
         self.inputs = MappingProxyType(schema.inputs(self.encoder, self.defaults))
@@ -100,8 +103,8 @@ class Scorer(tf.Module):
             "data_stddev": data,
             "model_stddev": model,
             "stddev": predictive.stddev,
-            "lower": predictive.quantile(INTERVAL[0]),
-            "upper": predictive.quantile(INTERVAL[1]),
+            "lower": page.thinned(predictive).quantile(INTERVAL[0]),
+            "upper": page.thinned(predictive).quantile(INTERVAL[1]),
         }
         return guards.finite({name: value[:, 0] for name, value in outputs.items()})
 
@@ -147,27 +150,23 @@ class Scorer(tf.Module):
         shape = tf.shape(clicks)
         decisions, arms = shape[0], shape[1]
         own, shown = (tf.cast(tf.reshape(count, [-1]), tf.float32) for count in (clicks, impressions))
-        density = self.density(encoded)  # [S, N, K]
+        outputs = self._outputs(encoded, self.weights)  # [S, N, P]
+        density = self._density(outputs)  # [S, N, K]
         if self.tau is None:
-            conditioned = density.condition(own, shown)  # [S, N, K]
+            conditioned = tf.nest.map_structure(lambda leaf: leaf[None], density.condition(own, shown))  # [1, S, N, K]
             node_log_weights = tf.zeros(tf.stack([1, tf.shape(density[0])[0], decisions]))
         else:
             segments = tf.repeat(tf.range(decisions), arms)
-            posterior = GroupEffect(tf.convert_to_tensor(self.tau)).condition(density, own, shown, segments, decisions)
+            effect, typical = GroupEffect(tf.convert_to_tensor(self.tau)), self._density(tf.reduce_mean(outputs, 0))
+            posterior = page.condition(effect, density, typical, own, shown, segments, decisions)
             conditioned, node_log_weights = posterior.density, posterior.log_weights  # [Q, S, N, K], [Q, S, B]
 
         def by_decision(leaf: Tensor) -> Tensor:
-            leaf = leaf if leaf.shape.rank == 4 else leaf[None]  # leaves that do not vary along Q come without it
             full = tf.shape(leaf)
             return tf.reshape(leaf, tf.concat([full[:2], shape, full[3:]], 0))  # [Q, S, B, A, K]
 
-        draws = tf.shape(node_log_weights)[1]
-        return Predictive(
-            tf.nest.map_structure(by_decision, conditioned),
-            node_log_weights,
-            tf.fill([draws], -tf.math.log(tf.cast(draws, tf.float32))),
-            present,
-        )
+        draws = density.mean.shape[0]
+        return Predictive(tf.nest.map_structure(by_decision, conditioned), node_log_weights, tf.fill([draws], -math.log(draws)), present)
 
     def _with_floor(self, probabilities: Tensor, candidates: Tensor) -> Tensor:
         """Raises the policy's own floor to the export's: (1 - own)(1 - added) = 1 - floor."""
