@@ -49,7 +49,7 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     model = rb.load(folder.path / "model") if needs_model(config) else None
     result = replay(config, train, test, model, folder.checkpoints / "test", "replaying", console)
     result.rows.to_parquet(folder.output("simulation.parquet"))
-    figures = {"chosen": chosen, "choice": choice.to_json(), **result.to_json()}
+    figures = result.to_json() | {"chosen": chosen, "choice": choice.to_json()}
     folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
     lift = figures["policies"][chosen]["lift_over_uniform"]
     return {"says": f"{chosen} chosen; {lift:+.1%} clicks over uniform on the test groups", "chosen": chosen, "lift_over_uniform": lift}

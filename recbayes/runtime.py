@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ def start(device: Literal["auto", "cpu", "gpu"] = "auto") -> None:
         found = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not found:
         raise UserError("runtime.device: gpu, but TensorFlow finds none. Install recbayes[gpu] and its driver, or say runtime.device=auto.")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     tf.config.experimental.enable_op_determinism()
 
 
