@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+COMMON = 0.5
+"""What is new about more than this share of the rows tells none of them from the others, and is not said."""
 WORD = re.compile(r"\w+")
 
 
@@ -71,7 +73,8 @@ def describe(features: Iterable[Any], train: Any, test: Any) -> list[str]:
 def _phrases(feature: Any, train: Any, test: Any) -> Iterable[tuple[int, str]]:
     known, asked = pd.Series(plain(train)), pd.Series(plain(test))
     if feature.kind == "categorical":
-        return [(int(row), f"{feature.name} new") for row in np.flatnonzero(new_values(known, asked))]
+        unseen = new_values(known, asked)
+        return [(int(row), f"{feature.name} new") for row in np.flatnonzero(unseen)] if unseen.mean() < COMMON else []
     if feature.kind == "text":
         counts = new_words(known, asked)
         return [

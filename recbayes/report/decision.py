@@ -6,7 +6,8 @@ tests leaves 0 out.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from recbayes.report.numbers import fixed, interval, percent
 from recbayes.report.outcomes import Outcome, greedy_of, outcomes
@@ -96,15 +97,28 @@ def avoid(chosen: Outcome, policies: list[Outcome]) -> str:
     return f"{line}. " + (f"Worse than greedy too: {', '.join(others)}." if others else "")
 
 
+def level_off(calibration: Mapping[str, Any]) -> float:
+    """Predicted over observed clicks of all held-out rows, less 1; 0 where the figures don't say."""
+    bins = calibration.get("reliability") or []
+    observed = sum(b["observed"] * b["impressions"] for b in bins)
+    return sum(b["predicted"] * b["impressions"] for b in bins) / observed - 1 if observed else 0.0
+
+
 def trust(run: Run) -> str:
     """Calibration and cautions in a sentence each."""
-    parts = []
-    if run.calibration is not None:
-        share = run.calibration["coverage"]["0.9"]
-        verdict = "well calibrated" if 0.88 <= share <= 0.92 else "too narrow" if share < 0.88 else "too wide"
-        parts.append(f"90% intervals hold {percent(share)} of held-out click counts: {verdict}.")
+    parts = [_calibrated(run.calibration)] if run.calibration is not None else []
     dispersion = ((run.audit or {}).get("aa") or {}).get("chi2_per_dof")
     if isinstance(dispersion, int | float) and dispersion > 1:
-        excess = f"chi² {fixed(dispersion, 2)} a degree of freedom"
-        parts.append(f"Identical arms differ more than chance ({excess}): trust intervals over tests, not over replicas.")
+        beyond = f"chi² {fixed(dispersion, 2)} a degree of freedom"
+        parts.append(f"Identical arms differ more than chance ({beyond}): trust intervals over tests, not over replicas.")
     return " ".join(parts)
+
+
+def _calibrated(calibration: Mapping[str, Any]) -> str:
+    share, excess = calibration["coverage"]["0.9"], level_off(calibration)
+    held = f"90% intervals hold {percent(share)} of held-out click counts"
+    if abs(excess) >= 0.1:
+        return (
+            f"{held}, but the level is off: {percent(abs(excess), 0)} {'more' if excess > 0 else 'fewer'} clicks are predicted than came."
+        )
+    return f"{held}: {'well calibrated' if 0.88 <= share <= 0.92 else 'too narrow' if share < 0.88 else 'too wide'}."

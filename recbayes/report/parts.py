@@ -39,7 +39,7 @@ def numbers(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Html:
 
 def words(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Html:
     """A small table of texts."""
-    return table(head, rows, class_="plain", numeric_from=len(head))
+    return table(head, rows, class_="plain texts", numeric_from=len(head))
 
 
 def colours(policies: Sequence[Outcome], chosen: Outcome | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbayes.report.decision import trust
 from recbayes.report.html import join, tag, text
 from recbayes.report.outcomes import configured, curves, outcomes
 from recbayes.report.parts import HUES, colours
@@ -71,6 +72,7 @@ def test_a_level_that_is_off_is_said(run_folder: Path) -> None:
     bins = [{**b, "predicted": 1.1 * b["observed"]} for b in run.calibration["reliability"]]
     off = dataclasses.replace(run, calibration={**run.calibration, "reliability": bins})
     assert "On the whole 10% more clicks are predicted than came." in calibration(off)
+    assert "the level is off: 10% more clicks" in trust(off)
 
 
 def test_policies_are_known_by_the_config(run_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from recbayes.report.decision import level_off
 from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed, interval, percent, rate
 from recbayes.report.parts import figure, grid, missing, numbers, part
@@ -35,11 +36,7 @@ def _finding(figures: dict[str, Any]) -> str:
 
 def _level(figures: dict[str, Any]) -> str:
     """Whether predicted clicks are too many or too few on the whole: click rates drift, and a slope of the PIT is how that looks."""
-    bins = figures.get("reliability") or []
-    observed = sum(b["observed"] * b["impressions"] for b in bins)
-    if not observed:
-        return ""
-    excess = sum(b["predicted"] * b["impressions"] for b in bins) / observed - 1
+    excess = level_off(figures)
     if abs(excess) < 0.03:
         return ""
     return f" On the whole {percent(abs(excess), 0)} {'more' if excess > 0 else 'fewer'} clicks are predicted than came."

@@ -11,7 +11,8 @@ from recbayes.report.parts import missing, part, words
 from recbayes.report.run import Run
 
 SIZES = {"N": 1, "B": 1, "A": 2}
-FILLERS: dict[str, Any] = {"string": "...", "bool": True, "float32": 0.0}
+FILLERS: dict[str, Any] = {"string": "...", "bool": True, "float32": 0.0, "float64": 0.0}
+TIME = 1.7e9  # Unix seconds
 
 
 def export(run: Run) -> Html:
@@ -62,7 +63,9 @@ def example(entry: Mapping[str, Any]) -> str:
     'tf.constant([[0, 0]], tf.int64)'
     """
     default = entry.get("default")
-    value = default if isinstance(default, int | float) and entry["name"] != "seed" else FILLERS.get(entry["dtype"], 1)
+    value = default if isinstance(default, int | float) else FILLERS.get(entry["dtype"], 1)
+    if "Unix seconds" in entry.get("meaning", ""):
+        value = TIME
     for axis in reversed(entry["shape"]):
         value = [value] * SIZES.get(axis, axis if isinstance(axis, int) else 1)
     return f"tf.constant({json.dumps(value) if isinstance(value, str) else value}, tf.{entry['dtype']})".replace("'...'", '"..."')

@@ -45,7 +45,8 @@ def timings(run: Run) -> dict[str, float]:
 
 
 def _stage(run: Run, name: str, took: float) -> list[Any]:
-    return [name, seconds(took), run.stages["stages"][name].get("summary", {}).get("says", "")] if run.stages else []
+    said = run.stages["stages"][name].get("summary", {}).get("says", "") if run.stages else ""
+    return [name, seconds(took), said.partition("\n")[0]]
 
 
 def _data(run: Run) -> Html | None:
@@ -93,7 +94,7 @@ def _facts(run: Run) -> Html | None:
     """Versions, seed, fingerprints: from the config as resolved, else from the export's metadata."""
     versions = found(run.config, "versions") or found(run.export, "versions") or {}
     rows = [["seed", str(run.config["seed"])]] if run.config and "seed" in run.config else []
-    rows += [[f"data: {name}", str(mark)] for name, mark in ((found(run.config, "resolved") or {}).get("data") or {}).items()]
+    rows += [[f"data: {name}", str(mark)[:16]] for name, mark in ((found(run.config, "resolved") or {}).get("data") or {}).items()]
     rows += [[str(name), str(value)] for name, value in versions.items()]
     return div(h3("Seed, data, versions"), words(["what", "which"], rows), class_="card") if rows else None
 

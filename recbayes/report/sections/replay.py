@@ -43,7 +43,9 @@ def _finding(run: Run, policies: list[Outcome]) -> Html:
     world = run.simulation or {}
     sizes = [(name, world.get(name)) for name in ("groups", "arms", "decisions", "steps", "seeds")]
     groups, arms, decisions, steps, seeds = (fixed(value, 0) if isinstance(value, int) else None for _, value in sizes)
-    what = f"{groups or 'Held-out'} groups" + (f" of {arms} arms" if arms else "") + " were replayed, real clicks drawn without replacement"
+    what = (
+        f"{groups or 'Held-out'} groups" + (f" with {arms} arms" if arms else "") + " were replayed, real clicks drawn without replacement"
+    )
     how = f": {decisions} showings in {steps} updates, {seeds} times over" if decisions and steps and seeds else ""
     reasons = "; ".join(f"{fixed(count, 0)} left out: {reason}" for reason, count in (world.get("left_out") or {}).items() if count)
     ahead = [o.name for o in policies if o.beats_greedy]
