@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from recbayes.report.parts import HUES, colours
 from recbayes.report.run import read_run
 from recbayes.report.sections.calibration import calibration
 from recbayes.report.sections.exploration import families
+from recbayes.report.sections.export import snippet
 from recbayes.report.svg import apart, padded, path, ticks
 
 
@@ -89,6 +91,18 @@ def test_families_differ_in_exploration_alone(run_folder: Path) -> None:
     """Greedy on the same learner is the 0 of each; a policy alone with no greedy is no family."""
     found = {f.name: [o.exploration for o in f.members] for f in families(outcomes(read_run(run_folder)))}
     assert found == {"density/thompson": [0.0, 0.25, 1.0], "density/ucb": [0.0, 1.0, 2.0]}
+
+
+def test_the_export_s_example_is_python(run_folder: Path) -> None:
+    """A reader pastes it: it must parse, name every input and give two candidates."""
+    run = read_run(run_folder)
+    assert run.export is not None
+    calls = [
+        node for node in ast.walk(ast.parse(snippet("run", run.export["signatures"]["decide"]["inputs"]))) if isinstance(node, ast.Call)
+    ]
+    decide = next(call for call in calls if isinstance(call.func, ast.Name))
+    assert [keyword.arg for keyword in decide.keywords] == ["headline", "clicks", "exploration", "seed"]
+    assert ast.unparse(decide.keywords[0].value) == "tf.constant([['...', '...']], tf.string)"
 
 
 def test_the_recommended_policy_has_the_first_colour(run_folder: Path) -> None:
