@@ -5,8 +5,8 @@ Everything here is out of sample: a row's prediction comes from its features onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,21 @@ from recbayes.calibration.novelty import describe, plain
 from recbayes.calibration.pit import histogram, pit
 from recbayes.calibration.reliability import reliability, sharpness
 from recbayes.calibration.thin import thin
+from recbayes.densities import baselines
+from recbayes.features import Feature
+from recbayes.log import Log
+from recbayes.predictive import Predictive
 from recbayes.types import UserError
+
+if TYPE_CHECKING:
+    from recbayes.fitted import Fitted
 
 POINTS = 100
 PAIRS = 256
 CHUNK = 2048
 
 
-def calibrate(fitted: Any, train: Any, test: Any, *, draws: int = 512, seed: int = 0) -> tuple[dict[str, Any], pd.DataFrame]:
+def calibrate(fitted: Fitted, train: Log, test: Log, *, draws: int = 512, seed: int = 0) -> tuple[dict[str, Any], pd.DataFrame]:
     """Calibration figures and predictions of a test log.
 
     Args:
@@ -69,7 +76,7 @@ def _chunks(rows: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + CHUNK, rows))
 
 
-def _rates(predictive: Any, *, draws: int, seed: int) -> tuple[pd.DataFrame, Floats]:
+def _rates(predictive: Predictive, *, draws: int, seed: int) -> tuple[pd.DataFrame, Floats]:
     """Moments and 90% interval of each row's click rate, and its draws condensed to [POINTS, N]."""
     data_stddev, model_stddev = (np.asarray(part, np.float64)[:, 0] for part in predictive.split())
     few = thin(predictive, PAIRS)
@@ -83,18 +90,18 @@ def _rates(predictive: Any, *, draws: int, seed: int) -> tuple[pd.DataFrame, Flo
     return frame, points
 
 
-def _identity(test: Any) -> pd.DataFrame:
+def _identity(test: Log) -> pd.DataFrame:
     roles = {role: getattr(test, role) for role in ("item", "group", "clicks", "impressions")}
     return pd.DataFrame({role: values for role, values in roles.items() if values is not None})
 
 
-def _readable(features: Any, test: Any, taken: Any) -> pd.DataFrame:
+def _readable(features: Iterable[Feature], test: Log, taken: Any) -> pd.DataFrame:
     """The features themselves, so that a reader knows which row is meant; lists and vectors stay out."""
     names = [f.name for f in features if f.kind in ("text", "categorical", "numeric", "time") and f.name not in taken]
     return pd.DataFrame({name: pd.Series(plain(test.column(name))) for name in names})
 
 
-def _figures(fitted: Any, train: Any, test: Any, frame: pd.DataFrame) -> dict[str, Any]:
+def _figures(fitted: Fitted, train: Log, test: Log, frame: pd.DataFrame) -> dict[str, Any]:
     segments, groups = test.segments
     values, tenths = frame.pit.to_numpy(), deciles(frame.impressions.to_numpy())
     log_likelihood = np.asarray(fitted.log_likelihood(test), np.float64)
@@ -103,7 +110,7 @@ def _figures(fitted: Any, train: Any, test: Any, frame: pd.DataFrame) -> dict[st
         "rows": len(frame),
         "groups": int(groups),
         "log_likelihood_per_row": float(log_likelihood.sum()) / len(frame),
-        "baselines": _baselines(train, test),
+        "baselines": baselines.held_out(train, test),
         "coverage": coverage(values),
         "coverage_interval": {str(level): share_interval(covered(values, level), segments) for level in LEVELS},
         "coverage_by_decile": {level: parts.coverage.tolist() for level, parts in by_decile.items()},
@@ -113,10 +120,3 @@ def _figures(fitted: Any, train: Any, test: Any, frame: pd.DataFrame) -> dict[st
         "reliability": reliability(*(frame[name].to_numpy(np.float64) for name in ("clicks", "impressions", "mean")), clusters=segments),
         "sharpness": sharpness(*(frame[name].to_numpy(np.float64) for name in ("mean", "data_stddev", "model_stddev", "lower", "upper"))),
     }
-
-
-def _baselines(train: Any, test: Any) -> dict[str, float]:
-    """Feature-free models fitted to the training log, held against the test log."""
-    from recbayes.densities import baselines
-
-    return baselines.held_out(train, test)

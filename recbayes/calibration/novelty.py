@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recbayes.features import Feature
+from recbayes.log import Log
+
 COMMON = 0.5
 """What is new about more than this share of the rows tells none of them from the others, and is not said."""
 WORD = re.compile(r"\w+")
@@ -53,7 +56,7 @@ def outside(train: Any, test: Any) -> NDArray[np.bool_]:
     return np.asarray((asked < known.min()) | (asked > known.max()), bool)
 
 
-def describe(features: Iterable[Any], train: Any, test: Any) -> list[str]:
+def describe(features: Iterable[Feature], train: Log, test: Log) -> list[str]:
     """What is new about each test row, in words.
 
     Args:
@@ -70,7 +73,7 @@ def describe(features: Iterable[Any], train: Any, test: Any) -> list[str]:
     return ["; ".join(parts) for parts in phrases]
 
 
-def _phrases(feature: Any, train: Any, test: Any) -> Iterable[tuple[int, str]]:
+def _phrases(feature: Feature, train: Any, test: Any) -> Iterable[tuple[int, str]]:
     known, asked = pd.Series(plain(train)), pd.Series(plain(test))
     if feature.kind == "categorical":
         unseen = new_values(known, asked)

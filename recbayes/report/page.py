@@ -56,6 +56,11 @@ def write(run_folder: Path | str, *, out: Path | str | None = None) -> Path:
 
     Returns: the file.
     Raises: UserError if there is no such folder, or a file in it can't be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     "no decision to report" in write(folder).read_text()
+    True
     """
     folder = Path(run_folder)
     target = folder / "report.html" if out is None else Path(out)
