@@ -29,5 +29,5 @@ def epsilon_greedy(learner: Any = None, *, exploration: float = 0.1, floor: floa
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor) -> Tensor:
-    """f = (1 - epsilon) greedy + epsilon uniform."""
+    """Probabilities: greedy by (1 - epsilon), uniform by epsilon."""
     return with_floor(best_share(predictive.mean, candidates), candidates, exploration)

@@ -26,5 +26,5 @@ def greedy(learner: Any = None, *, floor: float = 0.0, name: str = "") -> Policy
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor) -> Tensor:
-    """f[b, a] = 1[a = argmax mean[b, :]]."""
+    """Probabilities: f[b, a] = 1[a = argmax mean[b, :]]."""
     return best_share(predictive.mean, candidates)

@@ -49,7 +49,7 @@ def knowledge_gradient(
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, stddev: str) -> Tensor:
-    """f[b, a] = 1[a = argmax value], the value a decision of the batch."""
+    """Probabilities: f[b, a] = 1[a = argmax value], the value a decision of the batch."""
     mean, spread = predictive.mean, tf.maximum(deviation(predictive, stddev), 1e-12)
     batch = tf.maximum(tf.cast(clock.batch, mean.dtype), 1.0)[..., None]  # [..., B, 1]
     later = tf.maximum(tf.cast(clock.remaining, mean.dtype)[..., None] - batch, 0.0)

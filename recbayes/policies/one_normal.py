@@ -25,8 +25,8 @@ def beta_at(mean: Tensor, variance: Tensor, z: Tensor) -> Tensor:
 def quantile(a: Tensor, b: Tensor, z: Tensor) -> Tensor:
     """Quantile of beta(a, b) at the standard normal's z.
 
-    The cube root of a gamma draw over its mean is about normal, 1 - v with variance v = 1 / (9 shape) (Wilson and Hilferty); p / (1 - p) is the
-    ratio of two such draws, and the ratio of two normals is solved for its quantile (Fieller).
+    The cube root of a gamma draw over its mean is about normal, mean 1 - v and variance v = 1 / (9 shape) (Wilson and Hilferty);
+    p / (1 - p) is the ratio of two such draws, and the ratio of two normals is solved for its quantile (Fieller).
     """
     v, w = 1.0 / (9.0 * a), 1.0 / (9.0 * b)
     one_v, one_w = 1.0 - v, 1.0 - w

@@ -51,7 +51,7 @@ def quantile_ucb(
 def shares(
     predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, log_power: float, stddev: str
 ) -> Tensor:
-    """f[b, a] = 1[a = argmax of mean + exploration (quantile - mean)]."""
+    """Probabilities: f[b, a] = 1[a = argmax of mean + exploration (quantile - mean)]."""
     mean = predictive.mean
     step, remaining, batch = (tf.cast(x, mean.dtype) for x in clock)
     t = step + 1.0

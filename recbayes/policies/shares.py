@@ -57,6 +57,7 @@ def checked(candidates: Tensor) -> Tensor:
             places = ", ".join(str([int(i) for i in place]) for place in empty[:3])
             of = int(np.prod(candidates.shape[:-1]))
             raise ValueError(
-                f"candidates: decision {places} has no candidate ({len(empty)} of {of} decisions). Leave such decisions out, or add a candidate."
+                f"candidates: decision {places} has no candidate ({len(empty)} of {of} decisions have none)."
+                " Leave such decisions out, or add a candidate."
             )
     return candidates

@@ -36,6 +36,6 @@ def thompson(learner: Any = None, *, exploration: float = 1.0, draws: int = 32, 
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, draws: int) -> Tensor:
-    """f[b, a] = mean over s of 1[a = argmax of mean + exploration (draw_s - mean)]."""
+    """Probabilities: f[b, a] = mean over s of 1[a = argmax of mean + exploration (draw_s - mean)]."""
     mean = predictive.mean
     return tf.reduce_mean(best_share(mean + exploration * (predictive.sample(draws, seed) - mean), candidates), 0)

@@ -40,7 +40,7 @@ def ucb(
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, stddev: str) -> Tensor:
-    """f[b, a] = 1[a = argmax mean + exploration x stddev]."""
+    """Probabilities: f[b, a] = 1[a = argmax mean + exploration x stddev]."""
     return best_share(predictive.mean + exploration * deviation(predictive, stddev), candidates)
 
 

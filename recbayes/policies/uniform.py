@@ -19,5 +19,5 @@ def uniform(*, name: str = "") -> Policy:
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor) -> Tensor:
-    """f[b, a] = 1 / number of candidates of b."""
+    """Probabilities: f[b, a] = 1 / number of candidates of b."""
     return even_share(candidates)

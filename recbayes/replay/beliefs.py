@@ -86,9 +86,9 @@ def place(mean: Tensor, spread: Tensor, tau: Tensor, clicks: Tensor, impressions
 def evidence(mean: Tensor, concentration: Tensor, clicks: Tensor, impressions: Tensor) -> Tensor:
     """Log of the beta-binomial probability but for the binomial coefficient; all arguments broadcast.
 
-    lgamma(a + c) - lgamma(a) + lgamma(b + d) - lgamma(b) - lgamma(n + r) + lgamma(n) by Stirling's series at each argument plus 4. The large
-    terms are paired before they are rounded: in float32 the error is some 1e-7 of clicks x log rate, 1e-4 nats at 100 clicks, .01 at
-    10,000. (`densities.special.log_beta_binomial` is more exact, and five times as slow.)
+    lgamma(a + c) - lgamma(a) + lgamma(b + d) - lgamma(b) - lgamma(n + r) + lgamma(n), by Stirling's series at each argument plus 4.
+    The large terms are paired before they are rounded: in float32 the error is some 1e-7 of clicks x log rate, 1e-4 nats at 100 clicks,
+    .01 at 10,000. (`densities.special.log_beta_binomial` is more exact, and some four times as slow.)
     """
     a, b, misses = concentration * mean, concentration * (1.0 - mean), impressions - clicks
     a_post, b_post, whole, size = a + clicks, b + misses, concentration + impressions + 4.0, concentration + 4.0
@@ -167,7 +167,7 @@ def _components_last(density: Any) -> Any:
 
 
 def _rising(x: Tensor) -> Tensor:
-    """x (x + 1) (x + 2) (x + 3)."""
+    """Four factors: x (x + 1) (x + 2) (x + 3)."""
     y = x * (x + 3.0)
     return y * (y + 2.0)
 

@@ -1,4 +1,4 @@
-"""A function of one replica over all of them: `tf.vectorized_map`, taught the one operation that our random generator needs and it lacks."""
+"""A function of one replica over all of them: `tf.vectorized_map`, taught the one operation that our random numbers need."""
 
 from __future__ import annotations
 

@@ -98,11 +98,14 @@ def _log_later_start(first: Tensor, shown: Tensor, clicks_left: Tensor) -> Tenso
 def _log_falling(n: Tensor, k: Tensor) -> Tensor:
     """Log of n! / (n - k)! for whole numbers in float64, by Stirling's series at n + 9: error 1e-14 of log n!."""
     high, low = n + 9.0, n - k + 9.0
-    ratio = tf.ones_like(n)
-    for j in range(1, 9):
-        ratio *= (n - k + j) / (n + j)
     stirling = (high - 0.5) * tf.math.log(high) - (low - 0.5) * tf.math.log(low) - k
-    return stirling + _series(1.0 / high) - _series(1.0 / low) + tf.math.log(ratio)
+    return stirling + _series(1.0 / high) - _series(1.0 / low) + tf.math.log(_rising(n - k) / _rising(n))
+
+
+def _rising(n: Tensor) -> Tensor:
+    """(n + 1) (n + 2) ... (n + 8), in pairs from the outside."""
+    square = n * (n + 9.0)
+    return (square + 8.0) * (square + 14.0) * (square + 18.0) * (square + 20.0)
 
 
 def _series(inverse: Tensor) -> Tensor:

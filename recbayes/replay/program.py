@@ -1,8 +1,8 @@
 """A chunk of replicas of one policy over one block of groups: the whole horizon in one compiled loop.
 
-A step is a pure function of one replica's state, vectorised over the chunk: what the learner knows -> the policy's probabilities -> showings ->
-clicks from what is left -> feedback, after its delay. World and policy draw from streams of their own, the world's keyed by (replica, arm, step),
-so that policies meet the same luck and a replica's result does not depend on what shares its chunk.
+A step is a pure function of one replica's state, vectorised over the chunk: what the learner knows -> the policy's probabilities ->
+showings -> clicks from what is left -> feedback, after its delay. World and policy draw from streams of their own, the world's keyed by
+(replica, arm, step), so that policies meet the same luck and a replica's result does not depend on what shares its chunk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from recbayes.types import Clock, Tensor
 
 
 class Scene(NamedTuple):
-    """One block's world. present: bool [A, G]; arm_ids: int32 [A, G]; group_ids: int32 [G]; clicks, impressions: float64 [A, G]; horizon: int64 [G]."""
+    """One block's world.
+
+    present: bool [A, G]; arm_ids: int32 [A, G], group_ids: int32 [G], what their random numbers are keyed by; clicks, impressions: float64
+    [A, G], 0 in padding; horizon: int64 [G], 0 in padding.
+    """
 
     present: Tensor
     arm_ids: Tensor
@@ -34,8 +38,10 @@ class Scene(NamedTuple):
 
 
 class Played(NamedTuple):
-    """What a chunk earned. expected, clicks: of all groups of the block after each step, float64 [steps, R]; total, early: expected clicks
-    of each group over the horizon and over its first part, float64 [R, G].
+    """What a chunk earned.
+
+    expected, clicks: of all groups of the block after each step, float64 [steps, R]. total, early: expected clicks of each group over the
+    horizon and over its first part, float64 [R, G].
     """
 
     expected: Tensor
@@ -89,7 +95,7 @@ def _play(program: Program, scene: Scene, arms: Any, world_seeds: Tensor, policy
         before, after = (tf.cast(s, tf.int64) * scene.horizon // steps for s in (t, t + 1))
         batch = tf.cast(after - before, tf.float32)
         clock = Clock(tf.fill([groups], tf.cast(t, tf.float32)), tf.cast(scene.horizon - before, tf.float32), batch)
-        shares = each(lambda own: probabilities(*own, clock), (state, policy_seeds))  # [R, A, G]
+        shares = each(lambda own: probabilities(own[0], own[1], clock), (state, policy_seeds))  # [R, A, G]
         shown = showings(shares, batch, uniforms(world_seeds[:, None], scene.group_ids, t))
         clicks_left, impressions_left = left
         clicked = clicks(uniforms(world_seeds[:, None, None], scene.arm_ids, t), shown, clicks_left, impressions_left)

@@ -36,10 +36,10 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
     Returns: the world.
     Raises: UserError if a setting is out of range or no group is left, with the reasons.
 
-    >>> import recbayes.log as log
-    >>> tests = log.read_log("example:upworthy", clicks="clicks", impressions="impressions", item="source_row", group="clickability_test_id",
-    ...                      time="test_created_at", features=["headline", "eyecatcher_id"])
-    >>> world = queue(tests.split(by="time", test_fraction=0.2)[1], steps=100)
+    >>> from recbayes.log import read_log
+    >>> roles = {"item": "source_row", "group": "clickability_test_id", "time": "test_created_at"}
+    >>> log = read_log("example:upworthy", clicks="clicks", impressions="impressions", features=["headline", "eyecatcher_id"], **roles)
+    >>> world = queue(log.split(by="time", test_fraction=0.2)[1], steps=100)
     >>> world.groups, len(world.clicks), world.left_out["all arms alike"]
     (638, 3268, 142)
     """
@@ -58,8 +58,8 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
     if not kept.any():
         reasons = ", ".join(f"{count:,} with {reason}" for reason, count in left_out.items() if count)
         raise UserError(
-            f"queue: no group of {log.source} has two arms to choose from ({groups:,} groups: {reasons}). Name the column of rows that compete as the log's"
-            f" group, and the columns in which arms must differ as distinct (now {columns or 'none'})."
+            f"queue: no group of {log.source} has two arms to choose from ({groups:,} groups: {reasons}). Name the column of rows that"
+            f" compete as the log's group, and the columns in which arms must differ as distinct (now {', '.join(columns) or 'none'})."
         )
     rows = arms.take(kept[segments])
     segments = (np.cumsum(kept) - 1)[segments[kept[segments]]].astype(np.int32)
@@ -94,7 +94,7 @@ def _arms(log: Log) -> Log:
     """One row for each item of a group, its rows' clicks and impressions summed; the log itself where it names no item."""
     if log.columns.item is None:
         return log
-    codes = pd.MultiIndex.from_arrays([log.segments[0], pd.factorize(log.item)[0]]).factorize()[0]
+    codes = pd.MultiIndex.from_arrays([log.segments[0], _codes(log)]).factorize()[0]
     if codes.max() + 1 == len(log):
         return log
     first = _first_of_each(np.arange(len(log)), codes)

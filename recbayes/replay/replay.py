@@ -1,7 +1,7 @@
 """The runner: policies over a world, in chunks of replicas, on threads or a GPU, resumable.
 
-The result is a function of world, policies, learners, seeds and seed: an interruption or the order in which chunks finish changes nothing, and
-the chunks' width no more than compiled code's rounding.
+The result is a function of world, policies, learners, seeds and seed: an interruption or the order in which chunks finish changes
+nothing, and the chunks' width no more than compiled code's rounding.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def replay(
     Raises: UserError if policies share a name or lack a learner, or a GPU is asked for and there is none.
 
     >>> import recbayes as rb
-    >>> tests = rb.read_log("example:upworthy", clicks="clicks", impressions="impressions", group="clickability_test_id", features=["headline"])
+    >>> roles = {"clicks": "clicks", "impressions": "impressions", "group": "clickability_test_id"}
+    >>> tests = rb.read_log("example:upworthy", **roles, features=["headline"])
     >>> world = rb.queue(tests.take(tests.segments[0] < 30), steps=4)
     >>> result = rb.replay(world, [rb.uniform(), rb.greedy(rb.counts())], seeds=2)
     >>> result.best, result.compare("counts/greedy", "uniform").lift > 0.0
@@ -158,7 +159,6 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
             for into, values in ((expected[name], chunk.total), (first[name], chunk.early)):
                 into[job.first : last, job.block.groups[there]] = values[: last - job.first, there]
     uniform_rate = world.uniform_rate
-    learners = {policy.name: policy.learner for policy in policies}
     greedy = {policy.learner.identity: policy.name for policy in reversed(policies) if policy.kind == "greedy"}
     return Result(
         rows=pd.concat([_rows(world, name, chunks, seeds, uniform_rate) for name, chunks in played.items()], ignore_index=True),
@@ -168,11 +168,7 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
         uniform_early=world.decisions(early) * uniform_rate,
         clusters=world.clusters,
         explorations={policy.name: policy.settings.get("exploration") for policy in policies},
-        baselines={
-            policy.name: greedy[learners[policy.name].identity]
-            for policy in policies
-            if policy.kind != "uniform" and learners[policy.name].identity in greedy
-        },
+        baselines={p.name: greedy[p.learner.identity] for p in policies if p.kind != "uniform" and p.learner.identity in greedy},
         about={
             "world": world.kind,
             "groups": world.groups,

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from recbayes.replay.intervals import Lift, Resamples
@@ -22,10 +21,10 @@ class Result:
     """The replay of several policies over one world.
 
     rows: a row a (policy, seed, checkpoint): share of the horizon, decisions, clicks, expected_clicks (their exact expectation given the
-    history), all cumulative. expected, early: expected clicks over the horizon and over its first tenth, by policy, [R, G].
-    uniform, uniform_early: those of the uniform policy, exactly, [G]. clusters: groups that are resampled together, [G]. explorations: each
-    policy's setting, None for those without; baselines: the greedy policy over each policy's own learner, if it was replayed. about: world and
-    seeds.
+    history) and uniform_clicks (the uniform policy's exact expectation), all cumulative. expected, early: expected clicks over the
+    horizon and over its first tenth, by policy, [R, G]. uniform, uniform_early: those of the uniform policy, exactly, [G]. clusters:
+    groups that are resampled together, [G]. explorations: each policy's setting, None for those without. baselines: the greedy policy
+    over each policy's own learner, if it was replayed. about: world and seeds.
     """
 
     rows: pd.DataFrame
@@ -112,7 +111,7 @@ class Result:
             return f"{share(value[0])} to {share(value[1])}" if isinstance(value, list | tuple) else ""
 
         table = self.summary().drop(columns=["interval_over_replicas", "exploration"])
-        formats = {name: ends if "interval" in name else share for name in table.columns if name != "clicks"}
+        formats: dict[str, Any] = {name: ends if "interval" in name else share for name in table.columns if name != "clicks"}
         return table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, float_format="{:.3f}".format)
 
     def _figures(self, name: str) -> dict[str, Any]:

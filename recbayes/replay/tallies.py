@@ -1,4 +1,4 @@
-"""The state of learners that know an arm by its counts: clicks and impressions seen so far, and prior beliefs that are conditioned on them."""
+"""Learners that know an arm by its counts: clicks and impressions seen so far, and prior beliefs that are conditioned on them."""
 
 from __future__ import annotations
 

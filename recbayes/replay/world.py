@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,8 @@ class World(NamedTuple):
     def _repr_html_(self) -> str:
         aside = "; ".join(f"{count:,} left out: {reason}" for reason, count in self.left_out.items() if count)
         return (
-            f"<p><b>{self.kind}</b>: {self.groups:,} groups, {len(self.clicks):,} arms, {self.horizon.sum():,} decisions in {self.steps} updates"
-            f"{f', feedback {self.delay} steps late' if self.delay else ''}. {aside}</p>"
+            f"<p><b>{self.kind}</b>: {self.groups:,} groups, {len(self.clicks):,} arms, {self.horizon.sum():,} decisions in {self.steps}"
+            f" updates{f', feedback {self.delay} steps late' if self.delay else ''}. {aside}</p>"
         )
 
 
@@ -83,7 +83,7 @@ class Block(NamedTuple):
 
 
 def blocks(segments: Array, *, together: bool = False) -> list[Block]:
-    """The groups in one block, or in two where that saves more than half of the cells: each block is compiled on its own, which takes seconds.
+    """The groups in one block, or in two where that saves more than half of the cells: compiling a block takes seconds.
 
     Args:
       segments: group of each arm, int32 [N].
