@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from recbayes.densities import baselines
 from recbayes.densities.beta_cdf import beta_cdf
-from recbayes.densities.inversion import invert
+from recbayes.densities.inversion import check_share, invert
 from recbayes.densities.mixture import from_left, log_sum_exp, start_of_search
 from recbayes.densities.special import log_beta_binomial
 from recbayes.random import beta, categorical, split
@@ -89,6 +89,7 @@ class BetaMixture(NamedTuple):
           q: in (0, 1).
           log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
         """
+        check_share(q)
         weights = tf.exp(from_left(log_weights, self.means) + self.log_weights)
         a, b = self.concentrations * self.means, self.concentrations * (1.0 - self.means)
         cdf, logits = beta_cdf(a, b), tf.math.log(a / b)
@@ -137,10 +138,6 @@ class BetaMixture(NamedTuple):
         """The logit of every mean moved by u, which broadcasts against [...]; concentrations and weights stay."""
         inverse = tf.exp(-tf.cast(u, self.means.dtype))[..., None]
         return self._replace(means=self.means / (self.means + (1.0 - self.means) * inverse))
-
-    def widen(self, log_factor: Tensor) -> BetaMixture:
-        """Variances of the betas times about exp(log_factor): concentrations over it; means and weights stay."""
-        return self._replace(concentrations=self.concentrations * tf.exp(-tf.cast(log_factor, self.means.dtype)))
 
     def _joint(self, clicks: Tensor, impressions: Tensor) -> Tensor:
         """Log of weight times the count's probability, a component, [..., K]."""

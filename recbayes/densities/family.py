@@ -54,9 +54,6 @@ class Density(Protocol):
     def shift(self, u: Tensor) -> Self:
         """The density with the logit of its means moved by u [...]."""
 
-    def widen(self, log_factor: Tensor) -> Self:
-        """The density with its components' variances times about exp(log_factor) [], their locations kept."""
-
 
 @runtime_checkable
 class Family(Protocol):

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.densities import baselines
-from recbayes.densities.inversion import invert
+from recbayes.densities.inversion import check_share, invert
 from recbayes.densities.mixture import from_left, log_sum_exp, lognormal_moments, start_of_search
 from recbayes.random import categorical, normal, split
 from recbayes.types import Array, Tensor
@@ -91,6 +91,7 @@ class GaussianMixture(NamedTuple):
           q: in (0, 1).
           log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
         """
+        check_share(q)
         weights = tf.exp(from_left(log_weights, self.means) + self.log_weights)
 
         def cdf(x: Tensor) -> Tensor:
@@ -156,10 +157,6 @@ class GaussianMixture(NamedTuple):
             means=tf.minimum(self.means, -1e-6) - tf.math.log(rates + (1.0 - rates) * fewer),
             rates=self.rates / (self.rates + (1.0 - self.rates) * fewer),
         )
-
-    def widen(self, log_factor: Tensor) -> Self:
-        """Variances of the log click rate times exp(log_factor); locations and weights stay."""
-        return self._replace(stddevs=self.stddevs * tf.exp(0.5 * tf.cast(log_factor, self.stddevs.dtype)))
 
     def noise(self, impressions: Tensor) -> Tensor:
         """Variance of an observed log rate about the true one, [..., K]."""
@@ -261,4 +258,4 @@ def _log_normal_cdf(x: Tensor) -> Tensor:
     inverse = 1.0 / tf.square(tail)
     series = tf.math.log1p(-inverse * (1.0 - inverse * (3.0 - inverse * (15.0 - 105.0 * inverse))))
     asymptote = -0.5 * tf.square(tail) - tf.math.log(-tail) - 0.5 * math.log(2.0 * math.pi) + series
-    return tf.where(far, asymptote, tf.math.log(_normal_cdf(tf.where(far, 0.0, x))))
+    return tf.where(far, asymptote, tf.math.log(_normal_cdf(tf.where(far, tf.zeros_like(x), x))))

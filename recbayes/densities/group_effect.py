@@ -111,8 +111,9 @@ class _Rows(NamedTuple):
 def _hull(rows: _Rows, tau: Tensor) -> tuple[Tensor, Tensor]:
     """An interval of u that holds all of the posterior, each end [..., G].
 
-    Every row's likelihood peaks where a component's mean meets the observed rate, and the prior at 0, so all modes lie between; beyond
-    them lie eight standard deviations of a Gaussian with the summed precision.
+    Every row's likelihood peaks where a component's mean meets the observed rate, and the prior at 0, so all modes lie between; and
+    none lies farther than the likelihood's slope at 0 can push it against the prior, c - r m a row. Beyond them lie eight standard
+    deviations of a Gaussian with the summed precision.
     """
     locations = rows.density.locations  # [..., N, K]
     dtype = locations.dtype
@@ -123,9 +124,13 @@ def _hull(rows: _Rows, tau: Tensor) -> tuple[Tensor, Tensor]:
     spread = variance / tf.square(mean * (1.0 - mean)) + 1.0 / clicks + 1.0 / misses  # [..., N]
     precision = segment_sum(1.0 / spread, rows.segments, rows.num_segments) + 1.0 / tf.square(tau)
     margin = 8.0 * tf.math.rsqrt(precision)
-    lowest = -_segment_max(-tf.reduce_min(peaks, -1), rows.segments, rows.num_segments)
-    highest = _segment_max(tf.reduce_max(peaks, -1), rows.segments, rows.num_segments)
-    return tf.minimum(lowest, 0.0) - margin, tf.maximum(highest, 0.0) + margin
+    excess = clicks[:, None] - tf.cast(rows.impressions, dtype)[:, None] * locations
+    ends = []
+    for sign in (-1.0, 1.0):
+        farthest = _segment_max(tf.reduce_max(sign * peaks, -1), rows.segments, rows.num_segments)
+        push = segment_sum(tf.maximum(tf.reduce_max(sign * excess, -1), 0.0), rows.segments, rows.num_segments)
+        ends.append(sign * (tf.clip_by_value(farthest, 0.0, 2.0 * tf.square(tau) * push) + margin))
+    return ends[0], ends[1]
 
 
 def _recut(middles: Tensor, width: Tensor, kept: Tensor, cells: int) -> tuple[Tensor, Tensor]:

@@ -44,11 +44,7 @@ def invert(cdf: Callable[[Tensor], Tensor], q: float, low: Tensor, high: Tensor,
       high: logit above the answer, [...].
       scale: standard deviation on the logit, roughly, [...].
       start: first guess of the answer's logit, [...].
-
-    Raises: ValueError if q is not strictly between 0 and 1.
     """
-    if not 0.0 < q < 1.0:
-        raise ValueError(f"quantile: q is {q}, must be strictly between 0 and 1")
     wanted = tf.math.ndtri(tf.constant(q, start.dtype))
 
     def advance(at: _Search) -> tuple[_Search]:
@@ -69,3 +65,12 @@ def invert(cdf: Callable[[Tensor], Tensor], q: float, low: Tensor, high: Tensor,
     first = _Search(tf.constant(0), x, low, high, x, tf.zeros_like(x), wide, 2.0 * wide, tf.zeros_like(x, tf.bool))
     (found,) = tf.while_loop(lambda at: (at.step < _STEPS) & ~tf.reduce_all(at.done), advance, (first,))
     return tf.sigmoid(found.x)
+
+
+def check_share(q: float) -> None:
+    """What every quantile asks of q.
+
+    Raises: ValueError if q is not strictly between 0 and 1.
+    """
+    if not 0.0 < q < 1.0:
+        raise ValueError(f"quantile: q is {q}, must be strictly between 0 and 1")

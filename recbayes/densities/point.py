@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.densities import baselines
+from recbayes.densities.inversion import check_share
 from recbayes.densities.mixture import from_left
 from recbayes.densities.special import log_binomial
 from recbayes.types import Array, Tensor
@@ -51,6 +52,7 @@ class Point(NamedTuple):
 
     def quantile(self, q: float) -> Tensor:
         """The click rate, [...]."""
+        check_share(q)
         return self.mean
 
     def mixture_quantile(self, q: float, log_weights: Tensor) -> Tensor:
@@ -60,6 +62,7 @@ class Point(NamedTuple):
           q: in (0, 1).
           log_weights: normalised over the first axis, broadcasts against [M, ...] from the left.
         """
+        check_share(q)
         weights = tf.exp(from_left(log_weights, self.mean)) + tf.zeros_like(self.mean)
         order = tf.argsort(self.mean, axis=0)
         along = range(1, len(self.mean.shape))
@@ -96,10 +99,6 @@ class Point(NamedTuple):
         """The logit of the rate moved by u, which broadcasts against [...]."""
         inverse = tf.exp(-tf.cast(u, self.rates.dtype))[..., None]
         return Point(self.rates / (self.rates + (1.0 - self.rates) * inverse))
-
-    def widen(self, log_factor: Tensor) -> Point:
-        """Itself: a point has no spread."""
-        return self
 
 
 @dataclass(frozen=True)
