@@ -30,6 +30,8 @@ from recbayes.types import Array, Tensor, UserError
 
 MEDIAN_IMPRESSIONS = 100
 """Below this median of a group's impressions a group effect is not fitted unless asked for."""
+SET_ASIDE_GROUPS = 20
+"""Fewer groups than this are all trained on: a tenth of them would say nothing."""
 _CHUNK = 4096
 _LIST = "fitted.json"
 
@@ -125,9 +127,9 @@ def fit(
     group_effect: str | bool | None = None,
     posterior: Posterior | None = None,
     model: models.Builder | None = None,
-    epochs: int = 30,
+    epochs: int = 20,
     batch_size: int = 512,
-    learning_rate: float = 0.003,
+    learning_rate: float = 0.01,
     patience: int = 8,
     held_out: float = 0.1,
     oov_share: float = 0.1,
@@ -168,25 +170,22 @@ def fit(
     group = chosen_group(log, group_effect)
     token = fingerprint(log, features, family, method, schedule, group, held_out)
 
-    def one(part: Log, schedule: Schedule, name: str, judge: Log | None) -> tuple[Encoder, keras.Model, Trained]:
+    def one(part: Log, schedule: Schedule, name: str, judge: Log | None) -> tuple[Encoder, Network, Trained]:
         keras.utils.set_random_seed(seed)
         encoder = Encoder.fit(features, columns_of(part, None, features))
         network, rows = prepare(part, encoder, family, build, group)
         folder = Path(checkpoint) / f"{name}_{token}" if checkpoint is not None else None
         score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
         hide = hider(encoder, schedule)
-        return (
-            encoder,
-            network.model,
-            train(network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress),
-        )
+        trained = train(network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress)
+        return encoder, network, trained
 
     history: list[dict[str, float]] = []
-    if held_out > 0 and segments_of(log, group)[1] >= 20:
+    if held_out > 0 and segments_of(log, group)[1] >= SET_ASIDE_GROUPS:
         older, newest = log.split(by="time" if log.time is not None else "group", test_fraction=held_out)
-        first = one(older, schedule, "search", newest)[2]
-        history = first.history
-        schedule = schedule._replace(epochs=first.best_epoch)
+        search = one(older, schedule, "search", newest)[2]
+        history = search.history
+        schedule = schedule._replace(epochs=search.best_epoch)
     encoder, network, trained = one(log, schedule, "final", None)
     record = {
         "rows": len(log),
@@ -195,7 +194,7 @@ def fit(
         "seed": seed,
         "fingerprint": log.fingerprint,
     }
-    return Fitted(encoder, network, family, method, trained.state, group, history or trained.history, record)
+    return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record)
 
 
 def load(folder: str | os.PathLike[str]) -> Fitted:

@@ -48,9 +48,9 @@ class Schedule(NamedTuple):
     likelihood before training stops.
     """
 
-    epochs: int = 30
+    epochs: int = 20
     batch_size: int = 512
-    learning_rate: float = 0.003
+    learning_rate: float = 0.01
     patience: int = 8
     oov_share: float = 0.1
     seed: int = 0

@@ -19,7 +19,6 @@ TIERS = [
     {"models"},
     {"posteriors", "training"},
     {"predictive"},
-    {"scales"},
     {"fitted"},
     {"calibration"},
     {"policies"},
