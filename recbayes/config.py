@@ -169,7 +169,7 @@ class Train(Section):
 
     epochs: int = Field(20, ge=1, description="at most; it stops early on groups set aside from the training log")
     batch_size: int = Field(512, ge=1, description="rows a step")
-    learning_rate: float = Field(0.001, gt=0, description="Adam's at the start; it falls along half a cosine")
+    learning_rate: float = Field(0.01, gt=0, description="Adam's at the start; it falls along half a cosine")
     patience: int = Field(8, ge=1, description="epochs without a better held-out log likelihood before it stops")
     held_out: float = Field(
         0.1, ge=0, lt=1, description="newest share of the training groups that says how many epochs are enough; 0: all of them"
