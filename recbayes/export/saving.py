@@ -66,6 +66,7 @@ def export(
         functions = scorer.functions()
         tf.saved_model.save(scorer, str(beside / MODEL), signatures=functions)
         record = about(scorer, fitted, policy, floor, seed) | {
+            "tolerance": {"absolute": known.ABSOLUTE, "relative": known.RELATIVE},
             "known_answers": answers(scorer, functions, rows),
             "files": digests(beside / MODEL),
         }

@@ -98,13 +98,14 @@ class Scorer(tf.Module):
         rows = tf.shape(clicks)[0]
         predictive = self._predictive(encoded, clicks[:, None], impressions[:, None], tf.ones([rows, 1], tf.bool))
         data, model = predictive.split()
+        summary = page.summarised(predictive)
         outputs = {
             "mean": predictive.mean,
             "data_stddev": data,
             "model_stddev": model,
             "stddev": predictive.stddev,
-            "lower": page.thinned(predictive).quantile(INTERVAL[0]),
-            "upper": page.thinned(predictive).quantile(INTERVAL[1]),
+            "lower": summary.quantile(INTERVAL[0]),
+            "upper": summary.quantile(INTERVAL[1]),
         }
         return guards.finite({name: value[:, 0] for name, value in outputs.items()})
 
