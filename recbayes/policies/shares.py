@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from recbayes.types import Tensor
 
-TIE = 1e-6
+TIE = 1e-5
 """Scores within this share of the best one tie: float32's rounding must not decide between equals."""
 
 
