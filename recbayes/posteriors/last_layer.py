@@ -81,7 +81,9 @@ def init(network: base.Network, seed: Tensor) -> State:
     """The MAP's start; until `finish` has seen the rows, no doubt at all."""
     layers = find_layers(network.model)
     size = (layers.head.kernel.shape[0] + 1) * layers.head.units
-    return State(point.init(network, seed), CERTAIN * tf.eye(size, dtype=tf.float64), tuple(tf.fill([w.input_dim], CERTAIN) for w in layers.wide))
+    return State(
+        point.init(network, seed), CERTAIN * tf.eye(size, dtype=tf.float64), tuple(tf.fill([w.input_dim], CERTAIN) for w in layers.wide)
+    )
 
 
 def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float) -> State:
@@ -167,7 +169,9 @@ def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tup
         return 1.0 / stddev[id(variable)] ** 2 if math.isfinite(stddev[id(variable)]) else FLAT
 
     diagonal = tf.concat([tf.fill([kernel.shape[0] * units], precision(kernel)), tf.fill([units], precision(layers.head.bias))], 0)
-    return tf.linalg.diag(tf.cast(diagonal, tf.float64)), tuple(tf.fill([w.input_dim], precision(w.trainable_variables[0])) for w in layers.wide)
+    return tf.linalg.diag(tf.cast(diagonal, tf.float64)), tuple(
+        tf.fill([w.input_dim], precision(w.trainable_variables[0])) for w in layers.wide
+    )
 
 
 def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
