@@ -105,7 +105,7 @@ def test_a_killed_stage_goes_on_to_the_same_numbers(desk, stage):
 def test_a_kill_leaves_the_old_files(desk):
     """A second run with other settings is killed: the first run's files are all there and belong together."""
     before = listing(desk / "whole")
-    assert stop(desk, "whole", "train", signal.SIGKILL, "train.learning_rate=0.01") == -signal.SIGKILL
+    assert stop(desk, "whole", "train", signal.SIGKILL, "train.learning_rate=0.02") == -signal.SIGKILL
     assert {path: content for path, content in listing(desk / "whole").items() if ".work" not in path.parts} == before
     assert "train    up to date" in finish(desk, "whole", "train")
 
