@@ -9,6 +9,7 @@ import recbayes as rb
 from recbayes.config import Config, Export, Policy
 from recbayes.console import Console
 from recbayes.pipelines.inputs import logs
+from recbayes.pipelines.players import served
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -26,9 +27,11 @@ def needs(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """A policy that can be served (what is chosen always can)."""
+    """A policy that can be served."""
     named = policy_named(config)
     if named == "chosen":
+        if not served(config):
+            raise UserError("export.policy: chosen, but no simulated policy is over the model. Add one, or name one here: {kind: ucb}")
         return
     policy = named if isinstance(named, Policy) else simulated(config, named)
     if policy.learner is not None and not policy.learner.of_model:

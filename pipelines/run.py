@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
-from importlib.metadata import version
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from recbayes import __version__
 from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.log.source import fingerprint
 from recbayes.pipelines import recipe, stages
-from recbayes.run_folder import RunFolder, digest_of
+from recbayes.pipelines.records import inputs, resolved
+from recbayes.run_folder import RunFolder
 from recbayes.runtime import start
 
 
@@ -32,20 +29,27 @@ def run_stages(config: Config, out: Path, until: str, console: Console) -> dict[
     todo = stale(plan, config, data, known)
     if not {"audit", "report"}.issuperset(todo):
         start(config.runtime.device)
-    for stage in todo:
-        recipe(stage).check(config)
+    checked = {stage: seconds(recipe(stage).check, config) for stage in todo}
     summaries: dict[str, Any] = {}
     with RunFolder.open(out) as folder:
         for stage in plan:
             depends = inputs(stage, config, data, folder)
             fresh = folder.is_fresh(stage, depends)
             if not fresh:
-                with folder.stage(stage, depends, also={"config.yaml": resolved(config, data)}) as summary:
+                also = {"config.yaml": resolved(config, data)}
+                with folder.stage(stage, depends, also=also, spent=checked.get(stage, 0.0)) as summary:
                     summary |= recipe(stage).run(config, folder, console)
             record = folder.stages[stage]
             console.say(f"{stage:<9}" + ("up to date" if fresh else f"{record['summary']['says']} ({record['seconds']:.1f} s)"))
             summaries[stage] = {"skipped": fresh, "seconds": record["seconds"], **record["summary"]}
     return {"out": str(out), "stages": summaries}
+
+
+def seconds(work: Callable[[Config], None], config: Config) -> float:
+    """How long some work takes."""
+    begin = time.monotonic()
+    work(config)
+    return time.monotonic() - begin
 
 
 def planned(config: Config, until: str) -> list[str]:
@@ -64,18 +68,3 @@ def stale(plan: list[str], config: Config, data: Mapping[str, str], folder: RunF
         if folder is None or waits or not folder.is_fresh(stage, inputs(stage, config, data, folder)):
             found.append(stage)
     return found
-
-
-def inputs(stage: str, config: Config, data: Mapping[str, str], folder: RunFolder) -> dict[str, str]:
-    """What a stage's files depend on: this version, the data, sections of the config, what earlier stages wrote."""
-    dumped = config.model_dump(mode="json")
-    sections = {f"config.{name}": digest_of(dumped[name]) for name in recipe(stage).READS}
-    earlier = {need: folder.outputs_digest(need) for need in recipe(stage).needs(config) if need in folder.stages}
-    return {"recbayes": __version__, **data, **sections, **earlier}
-
-
-def resolved(config: Config, data: Mapping[str, str]) -> str:
-    """The text of config.yaml: every setting, and under `resolved` the versions and the data's fingerprints."""
-    versions = {name: version(name) for name in ("recbayes", "tensorflow", "keras", "tensorflow-probability", "numpy", "pyarrow")}
-    about = {"versions": {"python": platform.python_version(), **versions}, "data": dict(data)}
-    return yaml.safe_dump({**config.model_dump(mode="json"), "resolved": about}, sort_keys=False, allow_unicode=True, width=140)

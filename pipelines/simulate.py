@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import recbayes as rb
-from recbayes.config import Config, Policy
+from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.inputs import logs
+from recbayes.pipelines.players import best, needs_model, player, world
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
@@ -62,17 +63,11 @@ def newest(config: Config, train: Any) -> tuple[Any, Any]:
     return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed)
 
 
-def world(config: Config, log: Any) -> Any:
-    """The world of a log; arms are distinct where an item-side feature differs."""
-    assert config.simulate is not None
-    return config.simulate.world.build(log, distinct=[feature.name for feature in config.features if feature.side == "item"] or None)
-
-
 def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, label: str, console: Console) -> Any:
     """All policies over one log's world."""
     section = config.simulate
     assert section is not None
-    policies = [build(config, policy, train, model) for policy in section.policies]
+    policies = [player(config, policy, train, model) for policy in section.policies]
     with console.progress(label) as progress:
         return rb.replay(
             world(config, test),
@@ -84,23 +79,3 @@ def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, 
             progress=progress,
             checkpoint=checkpoint,
         )
-
-
-def build(config: Config, policy: Policy, train: Any, model: Any) -> Any:
-    """A policy over its learner."""
-    if policy.learner is None:
-        return policy.build(name=policy.name)
-    learner = policy.learner.build(model, seed=config.seed) if policy.learner.of_model else policy.learner.build(train)
-    return policy.build(learner, name=policy.name)
-
-
-def best(config: Config, figures: dict[str, Any]) -> str:
-    """The policy with the most clicks among those that an export can serve: uniform, and those over the model."""
-    assert config.simulate is not None
-    served = [policy.name for policy in config.simulate.policies if policy.learner is None or policy.learner.of_model]
-    return max(served or figures, key=lambda name: figures[name]["lift_over_uniform"])
-
-
-def needs_model(config: Config) -> bool:
-    """Whether a policy's learner starts from the trained network."""
-    return config.simulate is not None and any(policy.learner and policy.learner.of_model for policy in config.simulate.policies)

@@ -46,4 +46,8 @@ class Console:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn())
         with Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
             task = bars.add_task(label, total=1)
-            yield lambda done, total, *_: bars.update(task, completed=done, total=total)
+
+            def advance(done: int, total: int, about: object = None) -> None:
+                bars.update(task, completed=done, total=total, description=f"{label} {about}" if isinstance(about, str) else label)
+
+            yield advance

@@ -81,7 +81,9 @@ class RunFolder:
         return all((self.path / name).exists() and digest(self.path / name) == known for name, known in record["outputs"].items())
 
     @contextmanager
-    def stage(self, name: str, inputs: Mapping[str, str], *, also: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    def stage(
+        self, name: str, inputs: Mapping[str, str], *, also: Mapping[str, str] | None = None, spent: float = 0.0
+    ) -> Iterator[dict[str, Any]]:
         """A block that makes a stage's files: `output` says where to write them, and when the block ends they are put into place.
 
         An interrupted block leaves the folder's files as they were and keeps `checkpoints` for the next try with the same inputs.
@@ -90,6 +92,7 @@ class RunFolder:
           name: the stage.
           inputs: what the files depend on, name -> digest.
           also: texts to write beside the stage's own files (config.yaml), name -> text.
+          spent: seconds that the stage took before the block, to be counted in.
         Yields: a dict for the stage's summary, kept in stages.json.
         """
         started, clock = datetime.now(UTC), time.monotonic()
@@ -110,7 +113,7 @@ class RunFolder:
                 "inputs": dict(inputs),
                 "outputs": outputs,
                 "started": started.isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - clock, 2),
+                "seconds": round(spent + time.monotonic() - clock, 2),
                 "summary": summary,
             }
             _write_stages(self.path, self.stages)

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from helpers import listing, recbayes
 
+from recbayes.run_folder import RunFolder
+
 ROWS = 40
 
 
@@ -193,6 +195,7 @@ def test_an_unknown_policy(desk):
 def test_a_policy_of_no_name_to_export(desk):
     says(refused(desk, "export.policy=density/ucb", command="export"), "density/ucb", "uniform", "counts/greedy")
     says(refused(desk, "export.policy=counts/greedy", command="export"), "counts alone")
+    says(refused(desk, "simulate.policies=[{kind: greedy, learner: counts}]", command="export"), "no simulated policy", "{kind: ucb}")
     says(refused(desk, "simulate=null", "export.policy=chosen", command="export"), "no such section", "export.policy={kind: ucb}")
 
 
@@ -216,6 +219,14 @@ def test_a_run_folder_of_another_version(desk):
     done = recbayes("audit", desk / "config.yaml", "--out", desk / "run")
     assert (done.exit_code, listing(desk / "run")) == (2, before)
     says(done.stderr, "written by recbayes 0.0.1", "--out")
+
+
+def test_two_runs_at_once(desk):
+    before = listing(desk / "run")
+    with RunFolder.open(desk / "run"):
+        done = recbayes("audit", desk / "config.yaml", "--out", desk / "run")
+    assert (done.exit_code, listing(desk / "run")) == (2, before)
+    says(done.stderr, "another recbayes run is at work", "--out")
 
 
 @pytest.mark.parametrize("what", ["one arm", "all clicks"])

@@ -1,0 +1,37 @@
+"""Who plays in the replay: the config's world and policies as the library's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbayes.config import Config, Policy
+
+
+def needs_model(config: Config) -> bool:
+    """Whether a policy's learner starts from the trained network."""
+    return config.simulate is not None and any(policy.learner and policy.learner.of_model for policy in config.simulate.policies)
+
+
+def world(config: Config, log: Any) -> Any:
+    """The world of a log; arms are distinct where an item-side feature differs."""
+    assert config.simulate is not None
+    return config.simulate.world.build(log, distinct=[feature.name for feature in config.features if feature.side == "item"] or None)
+
+
+def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:
+    """A policy over its learner."""
+    if policy.learner is None:
+        return policy.build(name=policy.name)
+    learner = policy.learner.build(model, seed=config.seed) if policy.learner.of_model else policy.learner.build(train)
+    return policy.build(learner, name=policy.name)
+
+
+def best(config: Config, figures: dict[str, Any]) -> str:
+    """The policy with the most clicks among those that an export can serve: uniform, and those over the model."""
+    return max(served(config) or figures, key=lambda name: figures[name]["lift_over_uniform"])
+
+
+def served(config: Config) -> list[str]:
+    """Names of the simulated policies that an export can serve."""
+    policies = config.simulate.policies if config.simulate else ()
+    return [policy.name for policy in policies if policy.learner is None or policy.learner.of_model]
