@@ -28,7 +28,7 @@ def ddn(
     fusion: Literal["concatenate", "outer"] = "concatenate",
     dropout: float = 0.0,
     wide: bool = True,
-    wide_stddev: float = 0.03,
+    wide_stddev: float = 0.02,
     embedding_stddev: float = 0.05,
     kernel_stddev: float = 0.3,
 ) -> Builder:

@@ -12,7 +12,7 @@ from recbayes.models.ddn import Builder
 from recbayes.models.prior import with_prior
 
 
-def linear(*, wide_stddev: float = 0.03, kernel_stddev: float = 0.3) -> Builder:
+def linear(*, wide_stddev: float = 0.02, kernel_stddev: float = 0.3) -> Builder:
     """A builder of linear models; arguments as in `ddn`.
 
     >>> from recbayes.features import Encoded

@@ -18,7 +18,7 @@ def mlp(
     hidden: Sequence[int] = (32, 16),
     dropout: float = 0.0,
     wide: bool = False,
-    wide_stddev: float = 0.03,
+    wide_stddev: float = 0.02,
     embedding_stddev: float = 0.05,
     kernel_stddev: float = 0.3,
 ) -> Builder:

@@ -10,7 +10,7 @@ import math
 
 import keras
 
-WIDE, EMBEDDING, KERNEL = 0.03, 0.05, 0.3
+WIDE, EMBEDDING, KERNEL = 0.02, 0.05, 0.3
 
 
 def with_prior(model: keras.Model, *, wide: float, embedding: float, kernel: float) -> keras.Model:

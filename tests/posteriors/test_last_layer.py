@@ -49,7 +49,7 @@ def test_head_precision_is_prior_plus_outer_products_of_group_scores(fitted: Any
     prior = np.concatenate([np.full(at.weights[kernel].shape[0] * 6, 1 / 0.3**2), np.full(6, 0.01)])
     expected = np.diag(prior)
     wide = next(i for i, v in enumerate(net.model.trainable_variables) if v.path == "wide_headline/embeddings")
-    tokens = np.full(12, 1 / 0.03**2)
+    tokens = np.full(12, 1 / 0.02**2)
     batch = whole(rows)
     for g in range(len(batch.groups)):
         with tf.GradientTape() as tape:
