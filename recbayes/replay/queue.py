@@ -31,7 +31,7 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
       steps: updates; each group's horizon is cut into so many batches.
       delay: steps from a batch to its feedback; 0: known before the next batch.
       horizon: share of the smallest arm's impressions that are played, in (0, 1].
-      distinct: columns in which arms must differ; by default all features of the log, or the item where there are none.
+      distinct: columns in which arms must differ; by default all features of the log, without any the item.
 
     Returns: the world.
     Raises: UserError if a setting is out of range or no group is left, with the reasons.
@@ -48,7 +48,8 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
     segments, groups = arms.segments
     columns = list(distinct) if distinct is not None else list(arms.columns.features) or [name for name in (arms.columns.item,) if name]
     length = np.floor(horizon * _smallest(arms.impressions, segments, groups)).astype(np.int64)
-    several, differ = np.bincount(segments, minlength=groups) > 1, _differ(arms, columns, segments, groups)
+    several = np.bincount(segments, minlength=groups) > 1
+    differ = _differ(arms, columns, segments, groups) if columns else several  # rows of which nothing is known are arms of their own
     left_out = {
         "one arm": int((~several).sum()),
         "all arms alike": int((several & ~differ).sum()),
