@@ -13,7 +13,7 @@ from recbayes.pipelines.players import served
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
-READS = ("log", "export", "seed")
+READS = ("log", "features", "simulate", "export", "seed")
 
 
 def wanted(config: Config) -> bool:
