@@ -112,7 +112,7 @@ class Result:
 
         table = self.summary().drop(columns=["interval_over_replicas", "exploration"])
         formats: dict[str, Any] = {name: ends if "interval" in name else share for name in table.columns if name != "clicks"}
-        return table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, float_format="{:.3f}".format)
+        return table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, na_rep="")
 
     def _figures(self, name: str) -> dict[str, Any]:
         over_uniform = self.over_uniform(name)
