@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recbayes.densities import BetaMixture
 from recbayes.densities.group_effect import GroupEffect, GroupPosterior, segment_sum
-from recbayes.predictive import Predictive
 from recbayes.types import Tensor
 
 EDGE = 1e-3
@@ -79,27 +77,6 @@ def prior_nodes(effect: GroupEffect, draws: int) -> tuple[Tensor, Tensor]:
     log_weights = -0.5 * z**2
     log_weights -= np.log(np.exp(log_weights).sum(0))
     return effect.tau * tf.constant(z, tf.float32), tf.constant(log_weights, tf.float32)
-
-
-def summarised(predictive: Predictive) -> Predictive:
-    """For quantiles of beta mixtures, whose time goes with their number: the weight draws of each node and component as one beta.
-
-    It has their mean and variance. Quantiles move by less than .02 standard deviations of 64 draws (tested).
-    """
-    density = predictive.density
-    if not isinstance(density, BetaMixture):
-        return predictive
-    weights = tf.exp(predictive.node_log_weights + predictive.draw_log_weights[:, None])[..., None, None] * tf.exp(density.log_weights)
-    total = tf.reduce_sum(weights, 1, keepdims=True)  # [Q, 1, B, A, K]
-    share = weights / tf.maximum(total, 1e-30)
-    mean = tf.reduce_sum(share * density.means, 1, keepdims=True)
-    spread = density.means * (1.0 - density.means) / (density.concentrations + 1.0) + tf.square(density.means - mean)
-    variance = tf.reduce_sum(share * spread, 1, keepdims=True)
-    mean = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
-    concentration = mean * (1.0 - mean) / tf.maximum(variance, 1e-20) - 1.0
-    node = tf.reduce_logsumexp(predictive.node_log_weights + predictive.draw_log_weights[:, None], 1, keepdims=True)  # [Q, 1, B]
-    betas = BetaMixture(tf.math.log(total + 1e-30) - node[..., None, None], mean, tf.maximum(concentration, 1e-3))
-    return Predictive(betas, node, tf.zeros([1]), predictive.present)
 
 
 def draw_shift(effect: GroupEffect, density: Any, typical: Any, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> Tensor:

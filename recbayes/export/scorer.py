@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from recbayes.densities.group_effect import GroupEffect
-from recbayes.export import guards, page, schema
+from recbayes.export import guards, intervals, page, schema
 from recbayes.policies import Policy, choose, with_floor
 from recbayes.policies.base import learner_name
 from recbayes.predictive import Predictive
@@ -25,6 +25,7 @@ from recbayes.random import fold
 from recbayes.types import Clock, Tensor, UserError
 
 INTERVAL = (0.05, 0.95)
+DECISION = ("candidates", "remaining", "batch", "exploration")
 DEFAULTS = {"remaining": 1000.0, "batch": 1.0}
 
 
@@ -91,21 +92,21 @@ class Scorer(tf.Module):
         Returns: mean, data_stddev, model_stddev, stddev, lower, upper; float32 [N].
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ or counts are impossible.
         """
-        clicks, impressions = inputs["clicks"], inputs["impressions"]
-        guards.shapes("click_rate", self.inputs["click_rate"], inputs, "clicks")
-        guards.counts("click_rate", clicks, impressions)
-        encoded = self.encoder({feature: inputs[name] for feature, name in self._names.items()})
+        given = guards.after([guards.shapes("click_rate", self.inputs["click_rate"], inputs, "clicks")], inputs)
+        given = guards.after([guards.counts("click_rate", given["clicks"], given["impressions"])], given)
+        clicks, impressions = given["clicks"], given["impressions"]
+        encoded = self.encoder({feature: given[name] for feature, name in self._names.items()})
         rows = tf.shape(clicks)[0]
         predictive = self._predictive(encoded, clicks[:, None], impressions[:, None], tf.ones([rows, 1], tf.bool))
         data, model = predictive.split()
-        summary = page.summarised(predictive)
+        lower, upper = intervals.quantiles(predictive, INTERVAL)
         outputs = {
             "mean": predictive.mean,
             "data_stddev": data,
             "model_stddev": model,
             "stddev": predictive.stddev,
-            "lower": summary.quantile(INTERVAL[0]),
-            "upper": summary.quantile(INTERVAL[1]),
+            "lower": lower,
+            "upper": upper,
         }
         return guards.finite({name: value[:, 0] for name, value in outputs.items()})
 
@@ -119,12 +120,12 @@ class Scorer(tf.Module):
         Returns: action int32 [B], propensity [B], probabilities, mean, stddev [B, A].
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ, counts are impossible, or a decision has no candidate.
         """
-        clicks, impressions, candidates = inputs["clicks"], inputs["impressions"], inputs["candidates"]
-        remaining, batch, exploration, seed = (inputs[name] for name in ("remaining", "batch", "exploration", "seed"))
-        guards.shapes("decide", self.inputs["decide"], inputs, "candidates")
-        guards.counts("decide", clicks, impressions)
-        guards.decision(candidates, remaining, batch, exploration)
-        predictive = self._predictive(self._encode_decisions(inputs, candidates), clicks, impressions, candidates)
+        given = guards.after([guards.shapes("decide", self.inputs["decide"], inputs, "candidates")], inputs)
+        possible = guards.counts("decide", given["clicks"], given["impressions"])
+        given = guards.after([possible, *guards.decision(*(given[name] for name in DECISION))], given)
+        clicks, impressions = given["clicks"], given["impressions"]
+        (candidates, remaining, batch, exploration), seed = (given[name] for name in DECISION), given["seed"]
+        predictive = self._predictive(self._encode_decisions(given, candidates), clicks, impressions, candidates)
         shown = tf.cast(tf.reduce_sum(impressions, -1), tf.float32)  # [B]
         clock = Clock(shown / batch, remaining, batch)
         probabilities = self._policy.probabilities(predictive, candidates, clock, fold(seed, 0), exploration=exploration)  # type: ignore[union-attr]

@@ -1,0 +1,115 @@
+"""Predictions of a whole Parquet file: streamed, in order, whole or not at all."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recbayes.export import predict
+from recbayes.types import UserError
+
+COLUMNS = ["mean", "data_stddev", "model_stddev", "stddev", "lower", "upper"]
+
+
+@pytest.fixture
+def parquet(rows, tmp_path):
+    """A file of three row groups with a dictionary column and a null."""
+    frame = rows.assign(headline=rows.headline.where(rows.id != 5))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.set_column(table.schema.get_field_index("country"), "country", table["country"].dictionary_encode())
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=17)
+    return tmp_path / "rows.parquet"
+
+
+def test_rows_keep_their_order_and_columns(plain, parquet, tmp_path):
+    """Predictions stand beside other rows' ids."""
+    done = []
+    count = predict(plain, parquet, tmp_path / "out.parquet", batch_rows=7, progress=lambda *now: done.append(now))
+    out = pd.read_parquet(tmp_path / "out.parquet")
+    before = pd.read_parquet(parquet)
+    assert count == len(out) == 40
+    assert done[-1] == (40, 40)
+    assert len(done) >= 6
+    assert list(out.columns) == [*before.columns, *COLUMNS]
+    pd.testing.assert_series_equal(out.id, before.id)
+    alone = plain.predict({name: before[name] for name in ("headline", "image-id")})
+    np.testing.assert_allclose(out["mean"], alone.mean[:, 0], rtol=1e-5)
+    assert out[COLUMNS].notna().all().all()
+    assert ((out.lower <= out["mean"]) & (out["mean"] <= out.upper)).all()
+
+
+def test_the_run_folder_predicts_what_its_model_does(run_folder, fitted, parquet, tmp_path):
+    """`recbayes predict` answers otherwise than the fitted model."""
+    predict(run_folder, parquet, tmp_path / "out.parquet")
+    out, before = pd.read_parquet(tmp_path / "out.parquet"), pq.read_table(parquet)
+    exact = fitted.predict({feature.name: before[feature.name] for feature in fitted.encoder.features})
+    np.testing.assert_allclose(out["mean"], exact.mean[:, 0], rtol=1e-3)
+    np.testing.assert_allclose(out["stddev"], exact.stddev[:, 0], rtol=2e-3)
+    np.testing.assert_allclose(out.data_stddev**2 + out.model_stddev**2, out["stddev"] ** 2, rtol=1e-4)
+
+
+def test_a_failed_prediction_leaves_the_old_file(plain, parquet, tmp_path):
+    """Half a file looks like a whole one."""
+    out = tmp_path / "out.parquet"
+    out.write_text("old")
+
+    def stop(done, _):
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(plain, parquet, out, batch_rows=10, progress=stop)
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "rows.parquet"]
+
+
+def test_what_can_not_be_predicted_is_said(plain, parquet, tmp_path):
+    """A wrong file is a traceback, or an empty output."""
+    out = tmp_path / "out.parquet"
+    with pytest.raises(UserError, match=r"nothing.parquet: no such file"):
+        predict(plain, tmp_path / "nothing.parquet", out)
+    (tmp_path / "text.parquet").write_text("not parquet")
+    with pytest.raises(UserError, match=r"text.parquet: not a Parquet file"):
+        predict(plain, tmp_path / "text.parquet", out)
+    pd.DataFrame({"headlines": ["a"], "image-id": [1]}).to_parquet(tmp_path / "misnamed.parquet")
+    with pytest.raises(UserError, match=r"no column 'headline'\. Did you mean 'headlines'"):
+        predict(plain, tmp_path / "misnamed.parquet", out)
+    pd.DataFrame({"headline": ["a"], "image-id": [1], "mean": [0.5]}).to_parquet(tmp_path / "clash.parquet")
+    with pytest.raises(UserError, match="has columns mean, the names of predictions"):
+        predict(plain, tmp_path / "clash.parquet", out)
+    assert not out.exists()
+
+
+def test_no_rows_is_a_file_without_rows(plain, parquet, tmp_path):
+    """An empty day breaks the nightly job."""
+    pq.write_table(pq.read_table(parquet).slice(0, 0), tmp_path / "empty.parquet")
+    assert predict(plain, tmp_path / "empty.parquet", tmp_path / "out.parquet") == 0
+    assert pq.read_table(tmp_path / "out.parquet").column_names[-6:] == COLUMNS
+
+
+def test_memory_does_not_grow_with_the_file(plain, tmp_path):
+    """A file larger than memory can't be predicted. 40 MB of text, of which at most a few batches may be held."""
+    plain.save(tmp_path / "run" / "model")
+    schema = pa.schema([("headline", pa.string()), ("image-id", pa.int64())])
+    with pq.ParquetWriter(tmp_path / "big.parquet", schema) as writer:
+        for part in range(20):
+            texts = [f"{part} {row} " + "word " * 400 for row in range(1000)]
+            writer.write_table(pa.table({"headline": texts, "image-id": list(range(1000))}, schema))
+    code = """
+import resource, sys
+from recbayes.export import predict
+from recbayes.fitted import load
+peaks = []
+predict(load(sys.argv[1] + "/run/model"), sys.argv[1] + "/big.parquet", sys.argv[1] + "/out.parquet", batch_rows=500,
+        progress=lambda done, of: peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+print((peaks[-1] - peaks[len(peaks) // 4]) / 1024)
+"""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert float(done.stdout) < 25.0
