@@ -11,8 +11,14 @@ from helpers import recbayes
 from recbayes import configs
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["train.epochs=1", "train.held_out=0", "posterior.draws=4", "model.embedding=4", "simulate.seeds=2", "simulate.world.steps=3"]
-SMALLER = {"draws=64": "draws=4", "steps=100": "steps=3", "seeds=20": "seeds=2", "posterior=rb": "epochs=1, held_out=0, posterior=rb"}
+SMALL = ["train.epochs=1", "train.held_out=0", "posterior.draws=4", "model=linear", "simulate.seeds=2", "simulate.world.steps=3"]
+SMALL += ["simulate.policies=[uniform, {kind: ucb}]"]
+SMALLER = {
+    "draws=64": "draws=4",
+    "steps=100": "steps=3",
+    "seeds=20": "seeds=2",
+    "posterior=rb": "epochs=1, held_out=0, model=rb.linear(), posterior=rb",
+}
 
 
 def blocks(text, language):
@@ -50,6 +56,10 @@ def test_readme_commands_run_in_their_order(tmp_path, monkeypatch, rows):
         ran.append(words[1])
     assert set(ran) == {"run", "ls", "cp", "validate", "audit", "predict", "check"}
     assert len(pd.read_parquet("scored.parquet")) == 50
+    (table,) = re.findall(r"\| file \| holds \|\n\|---\|---\|\n(.*?)\n\n", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    promised = [name for row in table.splitlines() for name in re.findall("`([^`]+)`", row.split("|")[1])]
+    assert len(promised) > 9
+    assert not [name for name in promised if not (tmp_path / "runs" / "my" / name).exists()]
 
 
 def test_readme_python_runs(tmp_path, monkeypatch):
