@@ -1,0 +1,84 @@
+"""The quickstart's model and policies on the newest fifth of the headline tests, beside simpler ones fitted in the same run.
+
+    python benchmarks/headlines.py [--seeds 20]
+
+Held-out log likelihood a row, coverage, and lift over uniform at 10 and 200 updates, in shares; ratios > 1 are better than the peer
+(for log likelihoods: exp of the difference, the factor on a row's probability).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from typing import Any
+
+import numpy as np
+
+import recbayes as rb
+
+
+def main() -> None:
+    """Fits, replays, prints one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    seeds = parser.parse_args().seeds
+    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
+    log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
+    train, test = log.split(by="time", test_fraction=0.2)
+    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at")]
+    fitted = rb.fit(train, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
+    calibration, _ = rb.calibrate(fitted, train, test)
+    deciles = calibration["coverage_by_decile"]["0.9"]
+    figures = {
+        "log_likelihood": calibration["log_likelihood_per_row"],
+        **{f"log_likelihood_{k}": v for k, v in calibration["baselines"].items()},
+    }
+    figures |= {
+        "coverage_90": calibration["coverage"]["0.9"],
+        "coverage_90_lowest_decile": min(deciles),
+        "coverage_90_highest_decile": max(deciles),
+    }
+    ratios = {f"likelihood_vs_{k}": float(np.exp(figures["log_likelihood"] - v)) for k, v in calibration["baselines"].items()}
+    for steps in (10, 200):
+        figures |= lifts(rb.replay(rb.queue(test, steps=steps), policies(fitted, train), seeds=seeds), f"{steps}_updates")
+    early = rb.replay(rb.queue(test, steps=10, horizon=0.1), policies(fitted, train), seeds=seeds)
+    figures |= lifts(early, "tenth_of_horizon")
+    for name in ("10_updates", "200_updates"):
+        ratios[f"ucb_vs_counts_greedy_{name}"] = (1 + figures[f"density/ucb_{name}"]) / (1 + figures[f"counts/greedy_{name}"])
+    ratios["ucb_lift_vs_fitted_greedy_tenth"] = figures["density/ucb_tenth_of_horizon"] / figures["fitted/greedy_tenth_of_horizon"]
+    print(
+        json.dumps({"benchmark": "headlines", "device": platform.processor() or platform.machine(), "figures": figures, "ratios": ratios})
+    )
+
+
+def policies(fitted: Any, train: Any) -> list[Any]:
+    """Simple ones, and the model's."""
+    prior = rb.counts(train, prior="fitted")
+    return [
+        rb.uniform(),
+        rb.greedy(rb.counts()),
+        rb.greedy(prior, name="fitted/greedy"),
+        rb.greedy(fitted),
+        rb.ucb(fitted),
+        rb.ucb(fitted, stddev="total", name="density/ucb_total"),
+        rb.ucb(fitted, exploration=2.0, name="density/ucb_double"),
+        rb.thompson(fitted),
+        rb.thompson(fitted, exploration=0.25, name="density/thompson_quarter"),
+        rb.knowledge_gradient(fitted),
+    ]
+
+
+def lifts(result: Any, name: str) -> dict[str, float]:
+    """Lift over uniform of each policy with its 95% interval over tests, and paired: each against greedy on plain counts."""
+    found: dict[str, float] = {}
+    for policy in result.policies:
+        lift = result.over_uniform(policy)
+        found |= {f"{policy}_{name}": lift.lift, f"{policy}_{name}_low": lift.interval[0], f"{policy}_{name}_high": lift.interval[1]}
+        paired = result.compare(policy, "counts/greedy")
+        found |= {f"{policy}_vs_counts_greedy_{name}_low": paired.interval[0], f"{policy}_vs_counts_greedy_{name}_high": paired.interval[1]}
+    return {key: round(float(value), 5) for key, value in found.items()}
+
+
+if __name__ == "__main__":
+    main()
