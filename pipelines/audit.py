@@ -6,6 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recbayes as rb
@@ -37,9 +38,10 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes audit.json, and quarantine.parquet if rows were set aside."""
     log, audit = whole_log(config), audited(config)
     folder.output("audit.json").write_text(json.dumps(audit.to_dict(), indent=2), encoding="utf-8")
-    aside = log.quarantined.num_rows
+    bad = [log.quarantined] + [logs(config)[1].quarantined] * (config.log.test_path is not None)
+    aside = sum(table.num_rows for table in bad)
     if aside:
-        pq.write_table(log.quarantined, folder.output("quarantine.parquet"))
+        pq.write_table(pa.concat_tables(bad, promote_options="default"), folder.output("quarantine.parquet"))
     rows = f"{len(log):,} rows" + f" ({aside:,} bad ones in quarantine.parquet)" * bool(aside)
     lines = [
         f"  {finding.severity} {finding.check}: {finding.message}" for finding in audit.findings if finding.severity in ("warn", "fail")

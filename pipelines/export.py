@@ -9,7 +9,7 @@ import recbayes as rb
 from recbayes.config import Config, Export, Policy
 from recbayes.console import Console
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import served
+from recbayes.pipelines.players import served, served_clock
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -46,7 +46,8 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     if named == "chosen":
         named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
     policy = named if isinstance(named, Policy) else simulated(config, named)
-    some = logs(config)[1].take(range(15))
+    test = logs(config)[1]
+    some = test.take(range(min(15, len(test))))
     rb.export(
         rb.load(folder.path / "model"),
         policy.build(name=policy.name),
@@ -55,6 +56,7 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
         rows={feature.name: some.column(feature.name) for feature in config.features},
         seed=config.seed,
         floor=section.floor,
+        **served_clock(folder),
     )
     return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from recbayes.config import Config, Policy
+from recbayes.run_folder import RunFolder
 
 
 def needs_model(config: Config) -> bool:
@@ -35,3 +37,13 @@ def served(config: Config) -> list[str]:
     """Names of the simulated policies that an export can serve."""
     policies = config.simulate.policies if config.simulate else ()
     return [policy.name for policy in policies if policy.learner is None or policy.learner.of_model]
+
+
+def served_clock(folder: RunFolder) -> dict[str, Any]:
+    """The clock that a caller of the export gets by default: a batch and the horizon of the mean replayed group."""
+    file = folder.path / "simulation.json"
+    if not file.is_file():
+        return {}
+    replayed = json.loads(file.read_text(encoding="utf-8"))
+    horizon = replayed["decisions"] / replayed["groups"]
+    return {"defaults": {"remaining": round(horizon), "batch": max(round(horizon / replayed["steps"]), 1)}}

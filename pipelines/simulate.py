@@ -57,10 +57,10 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
 
 
 def newest(config: Config, train: Any) -> tuple[Any, Any]:
-    """The training log in two: to fit on, and to choose a policy on."""
+    """The training log in two: to fit on, and to choose a policy on. By name it must not be the split that made it: another seed."""
     assert config.simulate is not None
     split = config.log.split
-    return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed)
+    return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed + 1)
 
 
 def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, label: str, console: Console) -> Any:

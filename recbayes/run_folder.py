@@ -65,7 +65,7 @@ class RunFolder:
         if path.exists():
             _recorded(path)
         else:
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             if not (path / "stages.json").exists():
                 _write_stages(path, {})
@@ -182,7 +182,7 @@ def _recorded(path: Path) -> dict[str, dict[str, Any]]:
     """The records of stages.json, empty for an empty folder."""
     file = path / "stages.json"
     if path.is_dir() and not file.exists():
-        others = sorted(entry.name for entry in path.iterdir() if entry.name != ".lock")
+        others = sorted(entry.name for entry in path.iterdir() if entry.name not in (".lock", ".stages.json"))
         if not others:
             return {}
         raise UserError(

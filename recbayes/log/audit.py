@@ -95,6 +95,7 @@ def audit(
     >>> round(found.aa["chi2_per_dof"], 2), round(found.aa["distinct"], 2)
     (1.91, 4.07)
     """
+    given = isinstance(log, Log)
     if not isinstance(log, Log):
         name = log if isinstance(log, str | Path) else "table"
         try:
@@ -103,7 +104,8 @@ def audit(
             return Audit(str(name), (Finding("reading", "fail", str(error)),))
     elif features is not None:
         log = dataclasses.replace(log, columns=dataclasses.replace(log.columns, features=tuple(features)))
-    severity: Literal["warn", "fail"] = "fail" if roles.get("on_bad_rows", "fail") == "fail" else "warn"
+    asked = roles.get("on_bad_rows", "quarantine" if given else "fail")  # a Log with rows set aside was read with quarantine
+    severity: Literal["warn", "fail"] = "fail" if asked == "fail" else "warn"
     aa = same_arms(log)
     found = [*bad_rows_found(log, severity), *(finding for check in CHECKS for finding in check(log)), *same_arms_finding(aa)]
     if train is not None and test is not None:

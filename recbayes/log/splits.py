@@ -80,13 +80,16 @@ def _newest_first(log: Log, units: Array, number: int) -> Array:
 
 def _by_name(log: Log, units: Array, number: int, test_fraction: float, seed: int) -> Array:
     """Bool mask [U]: units whose name has a hash below the wanted share of all hashes, whatever other units there are."""
-    names = log.group if log.group is not None else np.arange(len(log))
-    hashes = pd.util.hash_array(np.asarray(names).astype(str).astype(object), hash_key=f"{seed:016d}")
+    rows = np.char.add("row ", np.arange(len(log)).astype(str))
+    group = None if log.group is None else pd.Series(log.group)
+    names = rows if group is None else np.where(group.isna(), rows, group.astype(str))  # a row without a group stands alone
+    key = f"{seed:016d}"
     smallest = np.full(number, np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(smallest, units, hashes)
-    is_test = smallest < np.uint64(test_fraction * 2.0**64)
-    is_test[np.argmin(smallest)] = True
-    is_test[np.argmax(smallest)] = False
+    np.minimum.at(smallest, units, pd.util.hash_array(np.asarray(names).astype(object), hash_key=key))
+    again = pd.util.hash_array(smallest.astype(str).astype(object), hash_key=key)  # the smallest of many is small: hash it anew
+    is_test = again < np.uint64(test_fraction * 2.0**64)
+    is_test[np.argmin(again)] = True
+    is_test[np.argmax(again)] = False
     return is_test
 
 

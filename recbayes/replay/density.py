@@ -50,6 +50,12 @@ def density(
         raise UserError(f"density: draws is {draws}, must be at least 1")
 
     def bind(world: World) -> Bound:
+        shared, group = getattr(fitted, "group", None), world.rows.columns.group
+        if fitted.group_effect is not None and shared is not None and shared != group:
+            raise UserError(
+                f"density: the model's group effect is over {shared!r}, the replayed groups are {group!r}: what one arm's clicks say"
+                f" of the others is not known. Fit with group_effect={group!r} or False."
+            )
         apart = fitted.densities(world.rows, draws=draws, seed=seed)
         leaves = type(apart)(*(np.moveaxis(np.asarray(leaf, np.float64), 0, 1) for leaf in apart))  # [N, S, K]
         tau = None if fitted.group_effect is None else np.full(len(world.clicks), float(fitted.group_effect.tau))

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recbayes.log import Log
+from recbayes.log.counts import equal_rows
 from recbayes.replay.world import World
 from recbayes.types import Array, UserError
 
@@ -110,7 +111,7 @@ def _differ(log: Log, columns: Sequence[str], segments: Array, groups: int) -> A
     """Whether a group's arms differ in one of the columns, bool [G]."""
     differ = np.zeros(groups, bool)
     for name in columns:
-        codes = pd.factorize(log.column(name).to_pandas(), use_na_sentinel=False)[0]
+        codes = equal_rows(log.table.select([name]), [name])[0]
         first = _first_of_each(codes, segments)
         np.logical_or.at(differ, segments, codes != first[segments])
     return differ
