@@ -56,7 +56,7 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
         rows={feature.name: some.column(feature.name) for feature in config.features},
         seed=config.seed,
         floor=section.floor,
-        **served_clock(folder),
+        **(served_clock(folder) if "simulate" in needs(config) else {}),
     )
     return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
 
