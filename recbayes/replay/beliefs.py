@@ -30,6 +30,17 @@ class Arms(NamedTuple):
     tau: Tensor | None
 
 
+def seen(arms: Arms, clicks: Tensor, impressions: Tensor, present: Tensor, *, exact: bool, boosted: bool) -> Known | Predictive:
+    """What a policy sees: `known`, or where joint draws are to be exact and an arm is more than one beta, `predictive`.
+
+    boosted: a beta's shapes may be below 1.
+    """
+    one_beta = isinstance(arms.density, BetaMixture) and arms.density.means.shape[1] == 1
+    if exact and not one_beta:
+        return predictive(arms, clicks, impressions, present)
+    return known(arms, clicks, impressions, present)._replace(exact=exact, boosted=boosted)
+
+
 def known(arms: Arms, clicks: Tensor, impressions: Tensor, present: Tensor) -> Known:
     """The arms' moments given nodes, all counts seen.
 

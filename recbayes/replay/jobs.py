@@ -34,13 +34,18 @@ class Job(NamedTuple):
 
 def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], seeds: int, seed: int, width: int) -> list[Job]:
     """All chunks of `width` replicas, the first of each policy first: compiling, once a program, is so spread over the threads."""
-    replicas = np.stack([random.split(random.fold([seed, 0], replica), 2).numpy() for replica in range(seeds)])
+    replicas = streams(seed, seeds)
     return [
         Job(policy, bound[policy.name], block, first, np.resize(replicas[first : first + width], (width, 2, 2)))  # filled up with repeats
         for first in range(0, seeds, width)
         for policy in policies
         for block in blocks(world.segments, together=bound[policy.name].together)
     ]
+
+
+def streams(seed: int, seeds: int) -> Array:
+    """Seeds of the world's and the policy's streams of each replica, int32 [R, 2, 2]; a replica's do not depend on how many there are."""
+    return random.split([seed, 0], 2 * seeds).numpy().reshape(seeds, 2, 2)
 
 
 def play(world: World, job: Job, device: str) -> Played:

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from recbayes import random
 from recbayes.policies.one_normal import beta_at
+from recbayes.replay import numbers
+from recbayes.replay.betas import betas
 from recbayes.types import Tensor
 
 
@@ -20,13 +22,16 @@ class Known(NamedTuple):
     """Click rates of the arms of G groups.
 
     means, variances: of the click rate given node and weight draw, [Q, S, A, G]; log_weights: of nodes, normalised over Q, [Q, S, G];
-    the draws count alike. present: bool [A, G]. Answers are [G, A], 0 where no arm is.
+    the draws count alike. present: bool [A, G]. exact: joint draws are exact betas, else by one normal; boosted: shapes may
+    be below 1. Answers are [G, A], 0 where no arm is.
     """
 
     means: Tensor
     variances: Tensor
     log_weights: Tensor
     present: Tensor
+    exact: bool = False
+    boosted: bool = True
 
     @property
     def mean(self) -> Tensor:
@@ -52,15 +57,21 @@ class Known(NamedTuple):
 
         The law of a draw is a beta with the node's mean and variance, to the error of `beta_at`.
         """
-        strata, normals = tf.unstack(random.split(seed, 2))
-        weights = tf.exp(self.log_weights) / self.log_weights.shape[1]
-        nodes = tf.reshape(weights, [-1, weights.shape[-1]])  # [Q S, G]
-        above = tf.cumsum(nodes, 0, exclusive=True)
-        place = (tf.range(n, dtype=tf.float32)[:, None] + random.uniform(strata, [1, nodes.shape[1]])) / n  # [n, G]
-        chosen = tf.reduce_sum(tf.cast(place[:, None] >= above, tf.int32), 1) - 1  # [n, G]
-        mean, variance = (self._at(chosen, values) for values in (self.means, self.variances))
-        draws = beta_at(mean, variance, random.normal(normals, [n, *self.present.shape]))
-        return self._shown(draws)
+        strata, draw = tf.unstack(random.split(seed, 2))
+        mean, variance = (self._at(self._nodes(n, strata), values) for values in (self.means, self.variances))  # [n or 1, A, G]
+        if not self.exact:
+            u, _ = numbers.uniforms(draw, [n, *self.present.shape])
+            return self._shown(beta_at(mean, variance, tf.math.ndtri(u)))
+        size = mean * (1.0 - mean) / variance - 1.0
+        a, b = mean * size, (1.0 - mean) * size
+        return self._shown(betas(draw, n, a[0], b[0], boosted=self.boosted) if a.shape[0] == 1 else random.beta(draw, a, b))
+
+    def _nodes(self, n: int, seed: Tensor) -> Tensor:
+        """Numbers of the pairs (node, weight draw) that n stratified draws of each group take, [n, G]."""
+        weights = tf.reshape(tf.exp(self.log_weights) / self.log_weights.shape[1], [-1, self.log_weights.shape[-1]])  # [Q S, G]
+        below = tf.cumsum(weights, 0, exclusive=True)
+        place = (tf.range(n, dtype=tf.float32)[:, None] + random.uniform(seed, [1, weights.shape[1]])) / n  # [n, G]
+        return tf.reduce_sum(tf.cast(place[:, None] >= below, tf.int32), 1) - 1
 
     def _at(self, chosen: Tensor, values: Tensor) -> Tensor:
         """Values [Q, S, A, G] at the pairs (node, draw) [n, G] -> [n, A, G]."""

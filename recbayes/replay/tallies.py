@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from recbayes.densities import BetaMixture
 from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
 from recbayes.replay.learner import Bound
@@ -37,6 +38,7 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
       exact: policies see every component of the mixture, and joint draws are exact.
     """
     number = None if items is None else int(items.max()) + 1
+    boosted = not (isinstance(density, BetaMixture) and smallest_shape(density) >= 1.0)
 
     def start(arms: Laid, present: Tensor) -> Tallies:
         return Tallies(tf.zeros(present.shape), tf.zeros(present.shape))
@@ -48,7 +50,7 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
         prior = arms.beliefs
         if number is not None:
             prior = prior._replace(density=elsewhere(prior.density, state, arms.items, present, number))
-        return (beliefs.predictive if exact else beliefs.known)(prior, *state, present)
+        return beliefs.seen(prior, *state, present, exact=exact, boosted=boosted)
 
     arms = Laid(
         Arms(
@@ -56,8 +58,13 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
         ),
         items,
     )
-    key = (type(density).__name__, exact, number, tau is not None)
+    key = (type(density).__name__, exact, boosted, number, tau is not None)
     return Bound(arms, start, update, predictive, together=number is not None, program=key)
+
+
+def smallest_shape(density: BetaMixture) -> float:
+    """The smallest of the betas' shapes, which counts only raise."""
+    return float((np.minimum(density.means, 1.0 - np.asarray(density.means)) * density.concentrations).min())
 
 
 def elsewhere(density: Any, state: Tallies, items: Tensor, present: Tensor, number: int) -> Any:

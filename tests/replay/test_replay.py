@@ -9,10 +9,9 @@ from replay.worlds import Model, log, pages
 from scipy import stats
 
 import recbayes as rb
-from recbayes import random
 from recbayes.policies.shares import TIE
 from recbayes.replay import jobs as chunks
-from recbayes.replay.jobs import jobs, play
+from recbayes.replay.jobs import jobs, play, streams
 from recbayes.replay.outcomes import uniforms
 from recbayes.replay.world import blocks
 
@@ -99,7 +98,7 @@ def test_equals_the_sequential_reference(exploration):
     world = rb.queue(made, steps=25)
     result = rb.replay(world, [rb.ucb(rb.counts(), exploration=exploration)], seeds=2, seed=3)
     for replica in range(2):
-        stream = random.split(random.fold([3, 0], replica), 2).numpy()[0]
+        stream = streams(3, 2)[replica, 0]
         expected, earned = reference(world, stream, exploration)
         np.testing.assert_allclose(result.expected["counts/ucb"][replica], expected, rtol=1e-9)
         last = result.rows[(result.rows.seed == replica) & (result.rows.share == 1.0)]
@@ -110,8 +109,7 @@ def chunk(policy, seeds):
     """The chunk of these replicas of a policy over the small world."""
     world = small()
     (job,) = jobs(world, [policy], {policy.name: policy.learner.bind(world)}, len(seeds), 0, len(seeds))
-    every = np.stack([random.split(random.fold([0, 0], replica), 2).numpy() for replica in range(8)])
-    return play(world, job._replace(seeds=every[list(seeds)]), "/CPU:0")
+    return play(world, job._replace(seeds=streams(0, 8)[list(seeds)]), "/CPU:0")
 
 
 def test_a_replica_does_not_depend_on_its_chunk():
@@ -160,6 +158,10 @@ def test_uniform_earns_its_exact_expectation():
     totals = result.expected["uniform"].sum(1)
     assert abs(totals.mean() - result.uniform.sum()) < 4.9 * totals.std() / np.sqrt(200)
     assert abs(result.over_uniform("uniform").lift) < 0.005
+    last = result.rows[result.rows.share == 1.0]
+    luck = last.clicks - last.expected_clicks  # the clicks drawn and their expectation given the history differ by chance only
+    assert 0 < abs(luck.mean()) < 4.9 * luck.std() / np.sqrt(200)
+    np.testing.assert_allclose(luck.var(), last.clicks.mean(), rtol=0.5)
 
 
 def test_feedback_comes_after_its_delay():
