@@ -17,7 +17,12 @@ from recbayes.types import UserError
 
 
 class Check(NamedTuple):
-    """What `check` found. passed: names of the checks that hold; reasons: why the others do not, a sentence each."""
+    """What `check` found. passed: names of the checks that hold; reasons: why the others do not, a sentence each.
+
+    >>> print(Check(("metadata",), ("files: saved_model.pb is missing",)))
+    holds: metadata
+    fails: files: saved_model.pb is missing
+    """
 
     passed: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -46,6 +51,12 @@ def check(folder: str | os.PathLike[str]) -> Check:
 
     Returns: what holds and what does not, with reasons.
     Raises: UserError if there is no export in the folder.
+
+    >>> check("runs/quickstart").ok  # doctest: +SKIP
+    True
+    >>> check("nowhere")
+    Traceback (most recent call last):
+    recbayes.types.UserError: nowhere: no export here (no metadata.json). Run the export stage, or give a run folder
     """
     path = Path(folder)
     path = path / "export" if (path / "export").is_dir() else path

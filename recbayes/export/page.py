@@ -21,7 +21,7 @@ from recbayes.types import Tensor
 EDGE = 1e-3
 """Weight on an outermost node above which the nodes are misplaced."""
 ROTATION = 8
-"""Draws among which the nodes of a grid are dealt out."""
+"""Draws after which the places of the prior's grid repeat."""
 REACH, COARSE, FINE = 5.0, 21, 66
 """The prior's grid: standard deviations to either side, nodes a draw at least, nodes of all draws together at least."""
 
@@ -42,13 +42,18 @@ def condition(
 
     Returns: nodes, log_weights [Q, S, G] and density, leaves [Q, S, N, K]; Q is 1 in leaves that do not vary along it.
     """
+    any_draws = tf.nest.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), density)
 
-    def searched() -> GroupPosterior:
+    @tf.function(input_signature=[any_draws], autograph=False)
+    def search(density: Any) -> GroupPosterior:  # used twice, so in the graph once
         return _whole(effect.condition(density, clicks, impressions, segments, num_segments))
 
+    def searched() -> GroupPosterior:
+        return search(density)
+
     def moved() -> GroupPosterior:
-        middle = effect.condition(typical, clicks, impressions, segments, num_segments).nodes  # [Q, G]
-        nodes = middle[:, None] - draw_shift(effect, density, typical, impressions, segments, num_segments)  # [Q, S, G]
+        middle = search(tf.nest.map_structure(lambda leaf: leaf[None], typical)).nodes  # [Q, 1, G]
+        nodes = middle - draw_shift(effect, density, typical, impressions, segments, num_segments)  # [Q, S, G]
         rows = density.shift(tf.gather(nodes, segments, axis=-1))
         log_joint = segment_sum(rows.log_marginal(clicks, impressions), segments, num_segments) - 0.5 * tf.square(nodes / effect.tau)
         log_weights = tf.nn.log_softmax(log_joint, 0)
@@ -72,7 +77,7 @@ def prior_nodes(effect: GroupEffect, draws: int) -> tuple[Tensor, Tensor]:
     turns = min(draws, ROTATION)
     count = max(COARSE, FINE // turns)
     step = 2.0 * REACH / (count - 1)
-    side = (np.arange(draws) // ROTATION % turns if draws > ROTATION else np.arange(draws)) / turns  # [S], in steps
+    side = np.arange(draws) % turns / turns  # [S], in steps
     z = np.linspace(-REACH, REACH, count)[:, None] + (side - side.mean()) * step  # [Q, S]
     log_weights = -0.5 * z**2
     log_weights -= np.log(np.exp(log_weights).sum(0))

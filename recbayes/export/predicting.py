@@ -41,6 +41,12 @@ def predict(
 
     Returns: the number of rows.
     Raises: UserError if a file or a column is missing or of a wrong type, or a column has the name of a prediction.
+
+    >>> predict("runs/quickstart", "rows.parquet", "predictions.parquet")  # doctest: +SKIP
+    17860
+    >>> predict(None, "nowhere.parquet", "predictions.parquet")
+    Traceback (most recent call last):
+    recbayes.types.UserError: nowhere.parquet: no such file
     """
     file = _open(Path(rows))
     clash = sorted(set(COLUMNS) & set(file.schema_arrow.names))

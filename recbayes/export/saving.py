@@ -55,6 +55,13 @@ def export(
     Returns: the folder.
     Raises: UserError if the policy does not learn from the density, the floor is outside [0, 1), `metadata` holds a key of the
       export's own, or the folder holds something else.
+
+    >>> from recbayes.policies import ucb
+    >>> export(fitted, ucb(exploration=1.0), "export")  # doctest: +SKIP
+    PosixPath('export')
+    >>> export(None, ucb(), "export", floor=1.5)
+    Traceback (most recent call last):
+    recbayes.types.UserError: export: floor is 1.5, must be in [0, 1)
     """
     target = Path(folder)
     if target.exists() and any(target.iterdir()) and not (target / METADATA).is_file():

@@ -81,7 +81,7 @@ class Scorer(tf.Module):
     def functions(self) -> dict[str, Any]:
         """The traced signatures, for `tf.saved_model.save` and for calls on NumPy arrays."""
         specs = {name: {entry.name: entry.spec for entry in self.inputs[name]} for name in self.signatures}
-        return {name: tf.function(getattr(self, name)).get_concrete_function(**specs[name]) for name in self.signatures}
+        return {name: tf.function(getattr(self, name), autograph=False).get_concrete_function(**specs[name]) for name in self.signatures}
 
     def click_rate(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Click rates of rows, each by itself.
