@@ -1,0 +1,141 @@
+"""Speed of the queue world: Thompson replicas a second against NumPy, on the headline tests, in the same run.
+
+    python benchmarks/replay.py [--replicas 8] [--save]
+
+One replica is 638 tests with 3,268 arms over their whole horizon in 100 updates, Thompson sampling on Beta(1, 1) with 30 draws an update.
+Peers, both vectorised over tests and drawing betas with `Generator.beta`: arrays padded to the largest test, as one writes it first, on
+one core; and flat arrays with segments, on one core and with replicas on all cores. Compiling is a figure of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+import recbayes as rb
+from recbayes.replay.world import World, blocks
+
+DRAWS, STEPS = 30, 100
+ROLES = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id", "time": "test_created_at"}
+
+
+def main() -> None:
+    """Measures, prints one line of JSON, and keeps it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replicas", type=int, default=8, help="replicas a measurement")
+    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/replay.json too")
+    options = parser.parse_args()
+    line = json.dumps(measured(headline_tests(), options.replicas))
+    if options.save:
+        (Path(__file__).parent / "results" / "replay.json").write_text(line + "\n", encoding="utf-8")
+    print(line)
+
+
+def headline_tests() -> World:
+    """The newest fifth of the embedded tests."""
+    log = rb.read_log("example:upworthy", features=["headline", "eyecatcher_id"], **ROLES)
+    return rb.queue(log.split(by="time", test_fraction=0.2)[1], steps=STEPS)
+
+
+def measured(world: World, replicas: int) -> dict[str, Any]:
+    """Replicas a second of every way, and ratios against the peers."""
+    figures, lifts = {}, {}
+    for name, exact in (("exact", True), ("one_normal", False)):
+        policy = rb.thompson(rb.counts(exact=exact), draws=DRAWS)
+        first, _ = timed(lambda policy=policy: rb.replay(world, [policy], seeds=replicas))
+        seconds, result = timed(lambda policy=policy: rb.replay(world, [policy], seeds=replicas, seed=1))
+        figures[f"{name}_replicas_per_second"] = replicas / seconds
+        figures[f"{name}_compile_seconds"] = first - seconds
+        lifts[name] = result.over_uniform("counts/thompson").lift
+    cores = os.cpu_count() or 1
+    ways: dict[str, tuple[Callable[[World, int], float], int]] = {
+        "numpy": (padded, 1),
+        "numpy_flat": (flat, 1),
+        "numpy_flat_all_cores": (flat, cores),
+    }
+    for name, (replica, threads) in ways.items():
+        with ThreadPoolExecutor(threads) as pool:
+            seconds, clicks = timed(lambda pool=pool, replica=replica: list(pool.map(lambda seed: replica(world, seed), range(replicas))))
+        figures[f"{name}_replicas_per_second"] = replicas / seconds
+        lifts[name] = float(np.mean(clicks) / (world.horizon * world.uniform_rate).sum() - 1)
+    figures |= {f"lift_{name}": lift for name, lift in lifts.items()}
+    ratios = {
+        f"{ours}_over_{peer}": figures[f"{ours}_replicas_per_second"] / figures[f"{peer}_replicas_per_second"]
+        for ours in ("exact", "one_normal")
+        for peer in ways
+    }
+    return {"benchmark": "replay", "device": device(cores), "figures": figures, "ratios": ratios}
+
+
+def padded(world: World, seed: int) -> float:
+    """One replica in NumPy on arrays [draws, tests, arms], padded to the largest test: expected clicks."""
+    rng, (block,) = np.random.default_rng(seed), blocks(world.segments, together=True)
+    here = block.present.T[block.groups >= 0]
+    hits, left = (block.counts(values).T[block.groups >= 0].astype(np.int64) for values in (world.clicks, world.impressions))
+    seen, shown_so_far = np.zeros_like(hits), np.zeros_like(hits)
+    earned = 0.0
+    for step in range(STEPS):
+        draws = rng.beta(1 + seen, 1 + shown_so_far - seen, (DRAWS, *hits.shape))
+        draws[:, ~here] = -1.0
+        shares = (draws == draws.max(-1, keepdims=True)).mean(0)
+        batch = world.decisions(step + 1) - world.decisions(step)
+        below = np.floor(batch[:, None] * shares.cumsum(1) / shares.sum(1, keepdims=True) + rng.random((len(batch), 1)) + 1e-9)
+        shown = np.diff(below, prepend=0.0).astype(np.int64)
+        earned += float((shown * hits / np.maximum(left, 1)).sum())
+        clicks = rng.hypergeometric(hits, left - hits, shown)
+        hits, left, seen, shown_so_far = hits - clicks, left - shown, seen + clicks, shown_so_far + shown
+    return earned
+
+
+def flat(world: World, seed: int) -> float:
+    """One replica in NumPy on arrays [draws, arms of all tests] with segments: expected clicks."""
+    rng, order = np.random.default_rng(seed), np.argsort(world.segments, kind="stable")
+    segments, hits, left = world.segments[order], world.clicks[order], world.impressions[order]
+    first = np.searchsorted(segments, np.arange(world.groups))
+    seen, shown_so_far = np.zeros_like(hits), np.zeros_like(hits)
+    earned = 0.0
+    for step in range(STEPS):
+        draws = rng.beta(1 + seen, 1 + shown_so_far - seen, (DRAWS, len(hits)))
+        shares = (draws == np.maximum.reduceat(draws, first, axis=1)[:, segments]).mean(0)
+        batch = world.decisions(step + 1) - world.decisions(step)
+        total = shares.cumsum()
+        within = total - (total[first] - shares[first])[segments]
+        below = np.floor(batch[segments] * within + rng.random(world.groups)[segments] + 1e-9)
+        shown = np.diff(below, prepend=0.0)
+        shown[first] = below[first]
+        shown = shown.astype(np.int64)
+        earned += float((shown * hits / np.maximum(left, 1)).sum())
+        clicks = rng.hypergeometric(hits, left - hits, shown)
+        hits, left, seen, shown_so_far = hits - clicks, left - shown, seen + clicks, shown_so_far + shown
+    return earned
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that the work takes, and its result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def device(cores: int) -> str:
+    """What it ran on."""
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    name = tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else platform.machine()
+    return f"{name}, {cores} cores"
+
+
+if __name__ == "__main__":
+    main()
