@@ -53,8 +53,8 @@ def measured(world: World, replicas: int) -> dict[str, Any]:
     figures, lifts = {}, {}
     for name, exact in (("exact", True), ("one_normal", False)):
         policy = rb.thompson(rb.counts(exact=exact), draws=DRAWS)
-        first, _ = timed(lambda policy=policy: rb.replay(world, [policy], seeds=replicas))
-        seconds, result = timed(lambda policy=policy: rb.replay(world, [policy], seeds=replicas, seed=1))
+        first, _ = timed(rb.replay, world, [policy], seeds=replicas)
+        seconds, result = timed(rb.replay, world, [policy], seeds=replicas, seed=1)
         figures[f"{name}_replicas_per_second"] = replicas / seconds
         figures[f"{name}_compile_seconds"] = first - seconds
         lifts[name] = result.over_uniform("counts/thompson").lift
@@ -66,7 +66,7 @@ def measured(world: World, replicas: int) -> dict[str, Any]:
     }
     for name, (replica, threads) in ways.items():
         with ThreadPoolExecutor(threads) as pool:
-            seconds, clicks = timed(lambda pool=pool, replica=replica: list(pool.map(lambda seed: replica(world, seed), range(replicas))))
+            seconds, clicks = timed(spread, pool, replica, world, replicas)
         figures[f"{name}_replicas_per_second"] = replicas / seconds
         lifts[name] = float(np.mean(clicks) / (world.horizon * world.uniform_rate).sum() - 1)
     figures |= {f"lift_{name}": lift for name, lift in lifts.items()}
@@ -121,10 +121,15 @@ def flat(world: World, seed: int) -> float:
     return earned
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def spread(pool: ThreadPoolExecutor, replica: Callable[[World, int], float], world: World, replicas: int) -> list[float]:
+    """Clicks of each replica, played on the pool's threads."""
+    return list(pool.map(replica, [world] * replicas, range(replicas)))
+
+
+def timed(work: Callable[..., Any], *given: Any, **named: Any) -> tuple[float, Any]:
     """Seconds that the work takes, and its result."""
     start = time.perf_counter()
-    result = work()
+    result = work(*given, **named)
     return time.perf_counter() - start, result
 
 
