@@ -65,12 +65,19 @@ def stop(home, out, stage, with_signal, *overrides):
     process, seen = start(home, out, stage, *overrides), set()
     while len(seen) < 2:
         assert process.poll() is None, process.communicate()[1]
-        found = [path for path in (home / out).glob(f".work/{stage}-*/checkpoints/**/*") if not path.name.startswith(".")]
-        seen |= {(path, stamp) for path in found if (stamp := written(path))}
+        seen |= {(path, stamp) for path in checkpoints(home / out, stage) if (stamp := written(path))}
         time.sleep(0.01)
     process.send_signal(with_signal)
     process.communicate()
     return process.returncode
+
+
+def checkpoints(run, stage):
+    """A stage's checkpoints so far; none where a stage before it is just clearing its own folder away."""
+    try:
+        return [path for path in run.glob(f".work/{stage}-*/checkpoints/**/*") if not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
 
 
 def written(path):
