@@ -25,7 +25,7 @@ from recbayes.features import Encoder, Feature
 from recbayes.log import Log
 from recbayes.posteriors import Batch, Network, Posterior
 from recbayes.predictive import Predictive
-from recbayes.training import Progress, Rows, Schedule, Trained, batches, group_count, train
+from recbayes.training import Progress, Rows, Schedule, Trained, batches, group_count, train, whole_groups
 from recbayes.types import Array, Tensor, UserError
 
 MEDIAN_IMPRESSIONS = 100
@@ -35,6 +35,8 @@ SET_ASIDE_GROUPS = 20
 STOPPING = 7_919
 """Added to the seed of the split for early stopping: by name it must not be the split that made the training log."""
 _CHUNK = 4096
+_PART = 256
+"""Rows whose likelihood is taken at once: with page nodes, draws and components these are millions of numbers."""
 _LIST = "fitted.json"
 
 
@@ -93,10 +95,16 @@ class Fitted:
     def log_likelihood(self, log: Log, *, draws: int | None = None, seed: int = 0) -> Array:
         """Log probability of each group's clicks, joint over its rows, the posterior's draws averaged, float64 [G]."""
         density = self.densities(log, draws=draws, seed=seed)
-        segments, groups = segments_of(log, self.group)
-        joint = joint_log_likelihood(density, self.group_effect, log.clicks, log.impressions, segments, groups)  # [S, G]
-        joint = tf.cast(joint, tf.float64)
-        return (tf.reduce_logsumexp(joint, axis=0) - np.log(joint.shape[0])).numpy()
+        clicks, impressions = np.asarray(log.clicks, np.float32), np.asarray(log.impressions, np.float32)
+        found = []
+        segments, count = segments_of(log, self.group)
+        for rows, groups in whole_groups(segments, _PART, np.arange(count)):
+            part = tf.nest.map_structure(lambda leaf, rows=rows: tf.gather(leaf, rows, axis=1), density)
+            own = segments[rows] - groups[0]
+            joint = joint_log_likelihood(part, self.group_effect, clicks[rows], impressions[rows], own, len(groups))  # [S, G]
+            joint = tf.cast(joint, tf.float64)
+            found.append((tf.reduce_logsumexp(joint, axis=0) - np.log(joint.shape[0])).numpy())
+        return np.concatenate(found)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the model, the encoder and the posterior's state into a folder, which `load` reads."""
@@ -179,7 +187,9 @@ def fit(
         folder = Path(checkpoint) / f"{name}_{token}" if checkpoint is not None else None
         score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
         hide = hider(encoder, schedule)
-        trained = train(network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress)
+        trained = train(
+            network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress, finish=judge is None
+        )
         return encoder, network, trained
 
     history: list[dict[str, float]] = []
@@ -280,9 +290,8 @@ def scorer(network: Network, method: Posterior, rows: Rows) -> Callable[[Any], f
 
     @tf.function(reduce_retracing=True)
     def total(weights: Any, extras: dict[str, Tensor], batch: Batch) -> Tensor:
-        outputs = method.outputs(network, weights, batch.inputs)  # [S, N, P]
-        joint = tf.stack([network.log_likelihood(o, extras, batch) for o in tf.unstack(outputs)])
-        return tf.reduce_sum(tf.reduce_logsumexp(joint, axis=0) - tf.math.log(float(joint.shape[0])))
+        joint = network.log_likelihood(method.outputs(network, weights, batch.inputs), extras, batch)  # [S, G]
+        return tf.reduce_sum(tf.reduce_logsumexp(joint, axis=0) - tf.math.log(tf.cast(tf.shape(joint)[0], joint.dtype)))
 
     def score(state: Any) -> float:
         weights = method.sample(network, state, min(method.draws, 8), tf.constant([0, 2], tf.int32))

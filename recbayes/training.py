@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recbayes.posteriors.base import Batch, Network, Posterior
+from recbayes.posteriors.base import Batch, Network, Posterior, any_length
 from recbayes.types import Array, Tensor, UserError
 
 _STATE = "state.npz"
@@ -74,6 +74,7 @@ def train(
     held_out: Callable[[Any], float] | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    finish: bool = True,
 ) -> Trained:
     """Trains a posterior on all rows.
 
@@ -86,6 +87,7 @@ def train(
       held_out: state -> log likelihood a row of groups set aside; training stops when it does not improve for `patience` epochs.
       checkpoint: a folder that is written after each epoch and that an interrupted run goes on from.
       progress: called after each epoch.
+      finish: take the posterior's last look at all rows; not needed where only the best epoch's number is wanted.
 
     Returns: the trained state.
     Raises: UserError if the loss stops being a number.
@@ -108,18 +110,25 @@ def train(
             save(checkpoint, state, best, history)
         if progress is not None:
             progress(len(history), schedule.epochs, record)
-    best = posterior.finish(network, best, batches(rows, schedule.batch_size, np.arange(group_count(rows))))
+    if finish:
+        best = posterior.finish(network, best, batches(rows, schedule.batch_size, np.arange(group_count(rows))))
     return Trained(best, history, best_epoch(history))
 
 
 def batches(rows: Rows, size: int, order: Array) -> Iterator[Batch]:
     """Batches of about `size` rows, of whole groups in the given order."""
-    by_group = np.argsort(rows.segments, kind="stable")
-    starts = np.searchsorted(rows.segments[by_group], np.arange(group_count(rows) + 1))
+    for chosen, groups in whole_groups(rows.segments, size, order):
+        yield batch_of(rows, chosen, groups)
+
+
+def whole_groups(segments: Array, size: int, order: Array) -> Iterator[tuple[Array, Array]]:
+    """Numbers of about `size` rows, of whole groups in the given order, and those groups."""
+    by_group = np.argsort(segments, kind="stable")
+    starts = np.searchsorted(segments[by_group], np.arange(np.max(order, initial=-1) + 2))
     sizes = np.diff(starts)[order]
     cuts = np.flatnonzero(np.diff((np.cumsum(sizes) - 1) // size)) + 1
     for groups in np.split(order, cuts):
-        yield batch_of(rows, np.concatenate([by_group[starts[g] : starts[g + 1]] for g in groups]), groups)
+        yield np.concatenate([by_group[starts[g] : starts[g + 1]] for g in groups]), groups
 
 
 def batch_of(rows: Rows, chosen: Array, groups: Array) -> Batch:
@@ -144,14 +153,9 @@ def group_count(rows: Rows) -> int:
 
 def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows) -> Callable[..., tuple[Any, Tensor]]:
     """One update as a graph, traced once for batches of any size."""
-
-    def any_length(tensor: Tensor) -> tf.TensorSpec:
-        return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-
-    sample = next(batches(rows, 1, np.arange(1)))
     signature = [
         tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
-        tf.nest.map_structure(any_length, sample),
+        any_length(next(batches(rows, 1, np.arange(1)))),
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec([], tf.float32),
     ]

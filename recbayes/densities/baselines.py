@@ -62,8 +62,9 @@ def page_effect(clicks: Array, impressions: Array, segments: Array) -> tuple[flo
     def loss(x: Array) -> float:
         return -float(_page_effect(clicks, impressions, segments, expit(x[0]), np.exp(x[1]), np.exp(x[2])).sum()) / len(clicks)
 
-    start = [logit(mean), np.log(concentration * 4.0), np.log(0.5)]
-    best = minimize(loss, start, method="Nelder-Mead", bounds=[*_BOUNDS, (-5, 2)], options={"xatol": 1e-3, "fatol": 1e-6})
+    bounds = [*_BOUNDS, (-5, 2)]
+    start = np.clip([logit(mean), np.log(concentration * 4.0), np.log(0.5)], *np.transpose(bounds))
+    best = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"eps": 1e-5})
     return float(expit(best.x[0])), float(np.exp(best.x[1])), float(np.exp(best.x[2]))
 
 
@@ -105,9 +106,14 @@ def _beta_binomial(clicks: Array, impressions: Array, mean: Array, concentration
 def _page_effect(clicks: Array, impressions: Array, segments: Array, mean: float, concentration: float, tau: float) -> Array:
     """Log likelihood of each group on a fixed grid of the effect, [G]."""
     z = np.linspace(-_REACH, _REACH, _NODES)
-    rows = _beta_binomial(clicks[:, None], impressions[:, None], expit(logit(mean) + tau * z), concentration)  # [N, Q]
-    groups = np.zeros((int(np.max(segments)) + 1, _NODES))
-    np.add.at(groups, np.asarray(segments), rows)
+    at_nodes = expit(logit(mean) + tau * z)
+    a, b = concentration * at_nodes, concentration * (1.0 - at_nodes)  # [Q]
+    fixed = _log_choose(clicks, impressions) + gammaln(concentration) - gammaln(concentration + impressions)
+    rows = gammaln(a + clicks[:, None])  # what varies with the node, [N, Q]
+    rows += gammaln(b + (impressions - clicks)[:, None])
+    rows += fixed[:, None] - (gammaln(a) + gammaln(b))
+    order = np.argsort(segments, kind="stable")
+    groups = np.add.reduceat(rows[order], np.searchsorted(np.asarray(segments)[order], np.arange(np.max(segments) + 1)), axis=0)
     log_weights = -0.5 * z**2
     return logsumexp(groups + log_weights - logsumexp(log_weights), axis=1)
 

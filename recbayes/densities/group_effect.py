@@ -57,9 +57,8 @@ class GroupEffect(NamedTuple):
           segments: the rows' groups, counted from 0, [N].
           num_segments: number of groups, G; one without rows has log probability 0.
         """
-        rows = _Rows(density, clicks, impressions, segments, num_segments)
-        nodes, log_widths = self._nodes(rows)
-        return tf.reduce_logsumexp(self._log_joint(rows, nodes), 0) + log_widths
+        rows = _Rows(density, clicks, impressions, segments, tf.convert_to_tensor(num_segments, tf.int32))
+        return (_log_marginal if tf.executing_eagerly() else _log_marginal_once)(self, rows)
 
     def condition(self, density: Any, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> GroupPosterior:
         """Nodes and weights of each group's effect, and each row's density given the node, all counts seen.
@@ -106,6 +105,16 @@ class _Rows(NamedTuple):
     impressions: Tensor
     segments: Tensor
     num_segments: Tensor
+
+
+def _log_marginal(effect: GroupEffect, rows: _Rows) -> Tensor:
+    """Of each group, [..., G]."""
+    nodes, log_widths = effect._nodes(rows)
+    return tf.reduce_logsumexp(effect._log_joint(rows, nodes), 0) + log_widths
+
+
+_log_marginal_once = tf.function(_log_marginal, autograph=False)
+"""Within graphs: callers whose rows are of one shape, as training's step and the last look at all rows are, share one trace."""
 
 
 def _hull(rows: _Rows, tau: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ not depend on the batch size (MacKay 1992).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -31,6 +31,19 @@ class Batch(NamedTuple):
     segments: Tensor
     groups: Tensor
     clusters: Tensor
+
+
+def any_length(batch: Batch) -> Batch:
+    """What a function takes that is traced once for batches of any size."""
+    return tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), batch)
+
+
+def each(function: Callable[[Batch], Any], batches: Iterable[Batch]) -> Iterator[Any]:
+    """What the function gives of each batch; it is traced once."""
+    traced = None
+    for batch in batches:
+        traced = traced or tf.function(function, input_signature=[any_length(batch)], autograph=False)
+        yield traced(batch)
 
 
 class Parameters(NamedTuple):

@@ -89,14 +89,8 @@ def init(network: base.Network, seed: Tensor) -> State:
 def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float) -> State:
     """Precisions at the MAP: the prior's plus squared scores, summed over all groups."""
     layers = find_layers(network.model)
-
-    @tf.function(reduce_retracing=True)
-    def scores(batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return squared_scores(network, layers, state.fitted.parameters, batch)
-
     head, wide = prior_precisions(network, layers, prior_scale)
-    for batch in batches:
-        more_head, more_wide = scores(batch)
+    for more_head, more_wide in base.each(lambda batch: squared_scores(network, layers, state.fitted.parameters, batch), batches):
         head, wide = head + more_head, tuple(w + m for w, m in zip(wide, more_wide, strict=True))
     return state._replace(head=head, wide=wide)
 
