@@ -42,13 +42,15 @@ def check(config: Config) -> None:
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes simulation.parquet and simulation.json; `chosen` is the policy that was best on the newest training groups."""
+    assert config.simulate is not None
     train, test = logs(config)
     older, recent = newest(config, train)
     model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
-    choice = replay(config, older, recent, model, folder.checkpoints / "choice", "choosing", console)
+    choose_seeds = min(config.simulate.choose_seeds, config.simulate.seeds)
+    choice = replay(config, older, recent, model, choose_seeds, folder.checkpoints / "choice", "choosing", console)
     chosen = best(config, choice.to_json()["policies"])
     model = rb.load(folder.path / "model") if needs_model(config) else None
-    result = replay(config, train, test, model, folder.checkpoints / "test", "replaying", console)
+    result = replay(config, train, test, model, config.simulate.seeds, folder.checkpoints / "test", "replaying", console)
     result.rows.to_parquet(folder.output("simulation.parquet"))
     figures = result.to_json() | {"chosen": chosen, "choice": choice.to_json()}
     folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
@@ -63,19 +65,11 @@ def newest(config: Config, train: Any) -> tuple[Any, Any]:
     return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed + 1)
 
 
-def replay(config: Config, train: Any, test: Any, model: Any, checkpoint: Path, label: str, console: Console) -> Any:
+def replay(config: Config, train: Any, test: Any, model: Any, seeds: int, checkpoint: Path, label: str, console: Console) -> Any:
     """All policies over one log's world."""
     section = config.simulate
     assert section is not None
     policies = [player(config, policy, train, model) for policy in section.policies]
     with console.progress(label) as progress:
-        return rb.replay(
-            world(config, test),
-            policies,
-            seeds=section.seeds,
-            seed=config.seed,
-            replica_chunk=config.runtime.replica_chunk,
-            device=config.runtime.device,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
+        given = {"seeds": seeds, "seed": config.seed, "progress": progress, "checkpoint": checkpoint}
+        return rb.replay(world(config, test), policies, **given, **config.runtime.model_dump())

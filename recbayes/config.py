@@ -227,6 +227,7 @@ class Simulate(Section):
     world: World = Field(description="what can be shown and what comes back")
     seeds: int = Field(20, ge=2, description="replicas of each policy")
     choose_fraction: float = Field(0.2, gt=0, lt=1, description="newest share of the training groups on which the policy is chosen")
+    choose_seeds: int = Field(8, ge=1, description="replicas of each policy there, at most `seeds`: groups differ more than replicas do")
     policies: tuple[Policy, ...] = Field(description="uniform and greedy are always worth having beside the others")
 
     @field_validator("policies")
