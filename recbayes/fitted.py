@@ -288,7 +288,7 @@ def scorer(network: Network, method: Posterior, rows: Rows) -> Callable[[Any], f
     groups = group_count(rows)
     whole = list(batches(rows, 2048, np.arange(groups)))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def total(weights: Any, extras: dict[str, Tensor], batch: Batch) -> Tensor:
         joint = network.log_likelihood(method.outputs(network, weights, batch.inputs), extras, batch)  # [S, G]
         return tf.reduce_sum(tf.reduce_logsumexp(joint, axis=0) - tf.math.log(tf.cast(tf.shape(joint)[0], joint.dtype)))

@@ -160,7 +160,7 @@ def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows
         tf.TensorSpec([], tf.float32),
     ]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def step(state: Any, batch: Batch, seed: Tensor, learning_rate: Tensor) -> tuple[Any, Tensor]:
         return posterior.update(network, state, batch, seed, learning_rate)
 

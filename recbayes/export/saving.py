@@ -71,7 +71,10 @@ def export(
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         functions = scorer.functions()
-        tf.saved_model.save(scorer, str(beside / MODEL), signatures=functions)
+        options = tf.saved_model.SaveOptions(
+            experimental_custom_gradients=False
+        )  # a served model is not trained; tracing them takes seconds
+        tf.saved_model.save(scorer, str(beside / MODEL), signatures=functions, options=options)
         record = about(scorer, fitted, policy, floor, seed) | {
             "tolerance": {"absolute": known.ABSOLUTE, "relative": known.RELATIVE},
             "known_answers": answers(scorer, functions, rows),
