@@ -75,7 +75,8 @@ def _lifts(chosen: Outcome, greedy: str) -> str:
 def _higher(chosen: Outcome, policies: list[Outcome]) -> str:
     """The choice is made on training groups: where the test groups would have it otherwise, the reader is told."""
     names = [f"{o.name} ({percent(o.lift, signed=True)})" for o in policies if o.lift > chosen.lift + 0.001]
-    return f" Higher on these groups: {', '.join(names)}; the choice was made before, on the newest training groups." if names else ""
+    when = "the choice was made before, on the newest training groups, among those that an export can serve"
+    return f" Higher on these groups: {', '.join(names)}; {when}." if names else ""
 
 
 def cost(chosen: Outcome, policies: list[Outcome]) -> str:

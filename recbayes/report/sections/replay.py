@@ -49,7 +49,8 @@ def _finding(run: Run, policies: list[Outcome]) -> Html:
     how = f": {decisions} showings in {steps} updates, {seeds} times over" if decisions and steps and seeds else ""
     reasons = "; ".join(f"{fixed(count, 0)} left out: {reason}" for reason, count in (world.get("left_out") or {}).items() if count)
     ahead = [o.name for o in policies if o.beats_greedy]
-    verdict = f"Ahead of greedy beyond doubt: {', '.join(ahead)}." if ahead else "No policy is ahead of greedy beyond doubt."
+    greedy = next((o.name for o in policies if o.reference), "greedy")
+    verdict = f"Ahead of {greedy} beyond doubt: {', '.join(ahead)}." if ahead else f"No policy is ahead of {greedy} beyond doubt."
     return join(verdict, f" {what}{how}", f" ({reasons})" if reasons else None, ".")
 
 
