@@ -34,8 +34,8 @@ def best(config: Config, figures: dict[str, Any]) -> str:
 
 
 def served(config: Config) -> list[str]:
-    """Names of the simulated policies that an export can serve."""
-    policies = config.simulate.policies if config.simulate else ()
+    """Names of the simulated policies that an export can serve; none where no policy is over the model, for uniform alone is no choice."""
+    policies = config.simulate.policies if config.simulate and needs_model(config) else ()
     return [policy.name for policy in policies if policy.learner is None or policy.learner.of_model]
 
 

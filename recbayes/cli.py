@@ -98,9 +98,11 @@ def cp(name: Annotated[str, typer.Argument(metavar="NAME")], file: Annotated[Pat
     """Copy a shipped config, to change it."""
     from recbayes.configs import source
 
-    with _outcome():
+    with _outcome(file):
         if file.exists():
             raise UserError(f"{file}: is there already. Give another name, or remove it first.")
+        if not file.parent.is_dir():
+            raise UserError(f"{file}: there is no folder {file.parent}. Make it first, or give another name.")
         file.write_text(source(name), encoding="utf-8")
     Console().say(f"{file}: change it, then: recbayes run {file}")
 
@@ -117,7 +119,14 @@ def validate(config: Config, overrides: Overrides = None, as_json: AsJson = Fals
 
 def main() -> None:
     """Entry point of the `recbayes` command."""
-    app()
+    if sys.argv[1:] in (["ls"], ["ls", "--json"]):  # typed by reflex: not after building every command's parser, which takes longer
+        try:
+            ls(as_json="--json" in sys.argv)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        app()
 
 
 def _stages(config: str, overrides: list[str] | None, out: Path, until: str, as_json: bool) -> None:
@@ -136,7 +145,7 @@ def _pipeline(name: str, folder: Path, *given: Any, as_json: bool) -> None:
     from importlib import import_module
 
     console = Console(as_json=as_json)
-    with _outcome(folder):
+    with _outcome(given[-1] if given else folder):
         summary = import_module(f"recbayes.pipelines.{name}").run(folder, *given, console=console)
         console.result(summary, summary["says"])
     if not summary.get("ok", True):

@@ -50,7 +50,7 @@ class RunFolder:
         Raises: UserError if it is none, or another version's.
         """
         path = Path(path)
-        if not path.is_dir():
+        if not path.exists():
             raise UserError(f"{path}: no such run folder. `recbayes run CONFIG --out {path}` makes one.")
         return cls(path, _recorded(path))
 
@@ -65,7 +65,10 @@ class RunFolder:
         if path.exists():
             _recorded(path)
         else:
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except NotADirectoryError:
+                raise UserError(f"{path}: a file stands where its folder should be. Give --out another folder.") from None
         with _locked(path):
             if not (path / "stages.json").exists():
                 _write_stages(path, {})

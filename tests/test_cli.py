@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -78,6 +79,19 @@ def test_ls_and_cp(tmp_path):
     assert again.exit_code == 2
     assert "is there already" in again.stderr
     assert recbayes("cp", "quikstart", tmp_path / "other.yaml").exit_code == 2
+    nowhere = recbayes("cp", "quickstart", tmp_path / "none" / "mine.yaml")
+    assert (nowhere.exit_code, "there is no folder" in nowhere.stderr) == (2, True)
+
+
+def test_ls_waits_for_nothing():
+    """It is typed by reflex: it must not load what only other commands need, and its reader may stop reading."""
+    code = "import sys; from recbayes.cli import main; sys.argv[1:] = ['ls', *sys.argv[1:]]; main(); assert 'pydantic' not in sys.modules"
+    for options in ([], ["--json"]):
+        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == recbayes("ls", *options).stdout
+    piped = subprocess.run(f"{sys.executable} -c {shlex.quote(code)} | true", shell=True, capture_output=True, text=True)
+    assert piped.stderr == ""
 
 
 def test_validate_tells_all_faults(little):

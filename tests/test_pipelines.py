@@ -47,6 +47,8 @@ def test_the_best_policy_that_an_export_can_serve_is_chosen():
     assert players.best(config, figures) == "density/ucb"
     alone = load("quickstart", ["simulate.policies=[{kind: greedy, learner: counts}]"])
     assert players.best(alone, figures) == "counts/greedy"
+    beside = load("quickstart", ["simulate.policies=[uniform, {kind: greedy, learner: counts}]"])
+    assert players.best(beside, figures) == "counts/greedy"
 
 
 def test_arms_differ_by_item_side_features_unless_the_config_says_otherwise():

@@ -180,6 +180,10 @@ def test_other_peoples_folders_are_refused_untouched(tmp_path):
         pass
     with pytest.raises(UserError, match="no such run folder"):
         RunFolder.read(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="a file, not a run folder"):
+        RunFolder.read(tmp_path / "letter.txt")
+    with pytest.raises(UserError, match="a file stands where"), RunFolder.open(tmp_path / "letter.txt" / "run"):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 

@@ -48,12 +48,14 @@ def predict(
     Traceback (most recent call last):
     recbayes.types.UserError: nowhere.parquet: no such file
     """
-    file = _open(Path(rows))
+    file, target, done = _open(Path(rows)), Path(out), 0
+    if not target.parent.is_dir() or target.is_dir():
+        what = "is a folder" if target.is_dir() else f"there is no folder {target.parent}"
+        raise UserError(f"{out}: {what}. Name a file to write, in a folder that is there")
     clash = sorted(set(COLUMNS) & set(file.schema_arrow.names))
     if clash:
         raise UserError(f"{rows}: has columns {', '.join(clash)}, the names of predictions. Rename or drop them")
     score = scorer(source)
-    target, done = Path(out), 0
     schema = pa.schema([*file.schema_arrow, *(pa.field(name, pa.float32()) for name in COLUMNS)])
     descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     os.close(descriptor)

@@ -31,7 +31,7 @@ def decide(run: Run) -> Decision:
     chosen = next((o for o in policies if o.name == (run.simulation or {}).get("chosen")), None)
     if chosen is None:
         return Decision(_no_replay(run), "", "", "", trust(run), None)
-    return Decision(headline(chosen), gain(chosen), cost(chosen, policies), avoid(chosen, policies), trust(run), chosen)
+    return Decision(headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run), chosen)
 
 
 def _no_replay(run: Run) -> str:
@@ -55,16 +55,28 @@ def headline(chosen: Outcome) -> str:
         return f"Use greedy: {name}, the best on the training log, earns {fewer} fewer clicks than greedy on the test groups."
     if chosen.greedy_interval is not None and not chosen.beats_greedy:
         return f"Greedy is as good as exploring: {name} earns {more} more clicks than uniform, but not for sure more than greedy."
-    return f"Use {name}: it earns {more} more clicks than uniform and {over} more than greedy."
+    ranges = [f" ({interval(ends)})" if ends else "" for ends in (chosen.interval, chosen.greedy_interval)]
+    return f"Use {name}: it earns {more}{ranges[0]} more clicks than uniform and {over}{ranges[1]} more than greedy."
 
 
-def gain(chosen: Outcome) -> str:
-    """Its lifts with their intervals."""
+def gain(chosen: Outcome, policies: list[Outcome]) -> str:
+    """Its lifts with their intervals, and who ended higher on the groups that the choice had not seen."""
+    return _lifts(chosen, next((o.name for o in policies if o.reference), "greedy")) + _higher(chosen, policies)
+
+
+def _lifts(chosen: Outcome, greedy: str) -> str:
     over_uniform = f"{percent(chosen.lift, signed=True)} over uniform ({interval(chosen.interval)})"
     if chosen.greedy_interval is None or chosen.reference:
         return f"{over_uniform}; 95% interval over test groups."
-    over_greedy = f"{percent(chosen.over_greedy, signed=True)} over greedy ({interval(chosen.greedy_interval)})"
+    over_greedy = f"{percent(chosen.over_greedy, signed=True)} over {greedy} ({interval(chosen.greedy_interval)})"
     return f"{over_uniform}, {over_greedy}; 95% intervals, paired over test groups."
+
+
+def _higher(chosen: Outcome, policies: list[Outcome]) -> str:
+    """The choice is made on training groups: where the test groups would have it otherwise, the reader is told."""
+    names = [f"{o.name} ({percent(o.lift, signed=True)})" for o in policies if o.lift > chosen.lift + 0.001]
+    when = "the choice was made before, on the newest training groups, among those that an export can serve"
+    return f" Higher on these groups: {', '.join(names)}; {when}." if names else ""
 
 
 def cost(chosen: Outcome, policies: list[Outcome]) -> str:
@@ -90,11 +102,12 @@ def avoid(chosen: Outcome, policies: list[Outcome]) -> str:
     if not losers:
         return "No policy in the replay is clearly worse than greedy (uniform aside)."
     worst = losers[0]
-    line = f"{worst.name} earns {percent(-worst.over_greedy)} fewer clicks than greedy ({interval(worst.greedy_interval)})"
+    name = f"{worst.name} at full width" if worst.kind == "thompson" and worst.exploration == 1 else worst.name
+    line = f"{name} earns {percent(-worst.over_greedy)} fewer clicks than greedy ({interval(worst.greedy_interval)})"
     if worst.kind == "thompson":
         line += ": it explores more than a horizon this short can pay back"
     others = [o.name for o in losers[1:4]]
-    return f"{line}. " + (f"Worse than greedy too: {', '.join(others)}." if others else "")
+    return f"{line}." + (f" Worse than greedy too: {', '.join(others)}." if others else "")
 
 
 def level_off(calibration: Mapping[str, Any]) -> float:

@@ -31,6 +31,24 @@ def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     return shown if shown == "–" else f"{shown}%"
 
 
+def places(value: float, least: int = 0) -> int:
+    """Decimals that an axis' round number needs, three at most: 2.5 must not read 2.
+
+    >>> places(5.0), places(2.5), places(-4.125), places(1.0, least=2)
+    (0, 1, 3, 2)
+    """
+    return next((n for n in range(least, 3) if abs(round(value, n) - value) < 1e-6), 3)
+
+
+def tick(share: float, *, signed: bool = False) -> str:
+    """A share on an axis, in percent.
+
+    >>> tick(0.05), tick(0.025, signed=True)
+    ('5%', '+2.5%')
+    """
+    return percent(share, places(share * 100), signed=signed)
+
+
 def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
     """An interval of shares, in percent.
 

@@ -82,6 +82,9 @@ def test_what_can_not_be_predicted_is_said(plain, parquet, tmp_path):
     pd.DataFrame({"headline": ["a"], "image-id": [1], "mean": [0.5]}).to_parquet(tmp_path / "clash.parquet")
     with pytest.raises(UserError, match="has columns mean, the names of predictions"):
         predict(plain, tmp_path / "clash.parquet", out)
+    for nowhere, reason in ((tmp_path / "none" / "out.parquet", "there is no folder"), (tmp_path, "is a folder")):
+        with pytest.raises(UserError, match=reason):
+            predict(plain, parquet, nowhere)
     assert not out.exists()
 
 

@@ -19,9 +19,20 @@ UCB = outcome("density/ucb", 0.112, 0.02)
 
 def test_a_clear_winner_is_named_with_both_lifts() -> None:
     """Which policy, and its lift over uniform and over greedy, in the first sentence."""
-    assert headline(UCB) == "Use density/ucb: it earns 11.2% more clicks than uniform and 2.0% more than greedy."
-    assert "(9.7 to 12.7%)" in gain(UCB)
-    assert "(1.5 to 2.5%)" in gain(UCB)
+    assert (
+        headline(UCB) == "Use density/ucb: it earns 11.2% (9.7 to 12.7%) more clicks than uniform and 2.0% (1.5 to 2.5%) more than greedy."
+    )
+    assert "(9.7 to 12.7%)" in gain(UCB, [UCB])
+    assert "(1.5 to 2.5%)" in gain(UCB, [UCB])
+
+
+def test_who_ended_higher_on_the_test_groups_is_said() -> None:
+    """A reader sees the curve above the recommended one: the page must say why it was not taken, and which greedy is meant."""
+    greedy = outcome("density/greedy", 0.09, 0.0, half=0.0)._replace(reference=True)
+    words = gain(UCB, [outcome("counts/greedy", 0.12, 0.03), UCB, greedy])
+    assert "+2.0% over density/greedy" in words
+    assert "Higher on these groups: counts/greedy (+12.0%); the choice was made before, on the newest training groups" in words
+    assert "Higher" not in gain(UCB, [UCB, greedy])
 
 
 @pytest.mark.parametrize("chosen", [outcome("density/ucb", 0.112, 0.002), outcome("density/greedy", 0.112, 0.0, half=0.0)])
@@ -44,7 +55,7 @@ def test_full_width_thompson_is_warned_of() -> None:
     """The worst policy first, why, then the others; uniform is no news."""
     losers = [outcome("density/thompson", 0.06, -0.034), outcome("counts/greedy", 0.07, -0.02), outcome("uniform", 0.0, -0.09)]
     words = avoid(UCB, [UCB, *losers])
-    assert words.startswith("density/thompson earns 3.4% fewer clicks than greedy (−3.9 to −2.9%): it explores more")
+    assert words.startswith("density/thompson at full width earns 3.4% fewer clicks than greedy (−3.9 to −2.9%): it explores more")
     assert "Worse than greedy too: counts/greedy." in words
     assert "clearly worse" in avoid(UCB, [UCB, losers[-1]])
 
@@ -73,4 +84,4 @@ def test_a_missing_figure_is_silence_not_a_number() -> None:
     """No greedy in the replay: no cost is claimed, and no interval."""
     alone = UCB._replace(greedy_interval=None, over_greedy=float("nan"))
     assert cost(alone, [alone]) == ""
-    assert "greedy" not in gain(alone)
+    assert "greedy" not in gain(alone, [alone])

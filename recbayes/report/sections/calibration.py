@@ -7,7 +7,7 @@ from typing import Any
 
 from recbayes.report.decision import level_off
 from recbayes.report.html import Html, join
-from recbayes.report.numbers import fixed, interval, percent, rate
+from recbayes.report.numbers import fixed, interval, percent, places, rate, tick
 from recbayes.report.parts import figure, grid, missing, numbers, part
 from recbayes.report.run import Run
 from recbayes.report.svg import HALF, Area, bar, dot, line, padded, path, picture, sized, x_axis, y_axis
@@ -58,10 +58,8 @@ def _by_level(figures: dict[str, Any]) -> Html:
             for v in levels
         ]
         axes = join(
-            y_axis(area, y, lambda v: percent(v, 0), title="rows covered"),
-            x_axis(
-                area, x, lambda v: percent(v, 0), title="level of the interval", at=[float(v) for v in levels if width > 400 or v != "0.95"]
-            ),
+            y_axis(area, y, tick, title="rows covered"),
+            x_axis(area, x, tick, title="level of the interval", at=[float(v) for v in levels if width > 400 or v != "0.95"]),
         )
         says = "Share of rows covered by level: " + ", ".join(f"{v} {percent(figures['coverage'][v])}" for v in levels)
         return picture(width, 276, axes, path([(x(0.42), y(0.42)), (x(1), y(1))], "ideal"), marks, says=says)
@@ -88,7 +86,7 @@ def _by_decile(figures: dict[str, Any]) -> Html:
             for i, share in enumerate(shares)
         ]
         axes = join(
-            y_axis(area, y, lambda v: percent(v, 0), title="rows covered by 90% intervals"),
+            y_axis(area, y, tick, title="rows covered by 90% intervals"),
             x_axis(area, x, lambda v: f"{v:.0f}", title="tenth of the rows, by impressions", at=range(1, len(shares) + 1)),
             line(area.left, y(0.9), area.right, y(0.9), "ideal"),
         )
@@ -120,7 +118,7 @@ def _pit(figures: dict[str, Any]) -> Html:
             for i, v in enumerate(shares)
         ]
         axes = join(
-            y_axis(area, y, lambda v: fixed(v, 1), title="rows, relative to flat"),
+            y_axis(area, y, lambda v: fixed(v, places(v, 1)), title="rows, relative to flat"),
             x_axis(area, x, lambda v: fixed(v, 1), title="PIT of the count"),
         )
         flat = join(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from recbayes.report.html import Html, div, h3, join, li, ol, p, span, tag
-from recbayes.report.numbers import percent, rate
+from recbayes.report.numbers import percent, rate, tick
 from recbayes.report.parts import figure, grid, missing, numbers, part
 from recbayes.report.run import Run
 from recbayes.report.svg import ROOMY, Area, dot, padded, picture, sized, x_axis, y_axis
@@ -94,8 +94,8 @@ def _cloud(rows: pd.DataFrame) -> Html:
         y = area.y(0, float(rows.model.max()) * 1.08 or 1.0)
         dust = tag("path", d="".join(f"M{x(d):.0f} {y(m):.0f}h0" for d, m in zip(sample.data, sample.model)), class_="dust")
         axes = join(
-            y_axis(area, y, lambda v: f"±{percent(v, 0)}", title="model: what more data would tell"),
-            x_axis(area, x, lambda v: f"±{percent(v, 0)}", title="data: what the features can't explain"),
+            y_axis(area, y, lambda v: f"±{tick(v)}", title="model: what more data would tell"),
+            x_axis(area, x, lambda v: f"±{tick(v)}", title="data: what the features can't explain"),
         )
         marks = [
             [dot(x(d), y(m), f"dot {hue}") for d, m in zip(top[by].data, top[by].model)] for by, hue in (("data", "c2"), ("model", "c0"))

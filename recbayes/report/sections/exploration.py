@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from recbayes.report.html import Html, join
-from recbayes.report.numbers import fixed, interval, percent
+from recbayes.report.numbers import fixed, interval, percent, tick
 from recbayes.report.outcomes import Outcome, greedy_of
 from recbayes.report.parts import HUES, figure, key, numbers, part
 from recbayes.report.svg import ROOMY, Area, Scale, dot, line, padded, path, picture, sized, words, x_axis, y_axis
@@ -88,7 +88,7 @@ def _draw(width: int, found: Sequence[Family], says: str) -> Html:
     x = area.x(-0.35, len(scales) - 0.65)
     y = area.y(*padded([v for o in members for v in (o.lift, o.early, *(o.interval or ()))], include=[0.0]))
     axes = join(
-        y_axis(area, y, lambda v: percent(v, 0, signed=True), title="lift over uniform"),
+        y_axis(area, y, lambda v: tick(v, signed=True), title="lift over uniform"),
         x_axis(area, x, lambda v: _name(scales[round(v)]), title="exploration", at=range(len(scales))),
         line(area.left, y(0), area.right, y(0), "zero"),
         words(area.right, y(0) - 6, "uniform", anchor="end", class_="tick"),

@@ -6,7 +6,7 @@ import pandas as pd
 
 from recbayes.report.decision import Decision
 from recbayes.report.html import Html, div, join, p
-from recbayes.report.numbers import fixed, percent
+from recbayes.report.numbers import fixed, percent, tick
 from recbayes.report.outcomes import Outcome, curves
 from recbayes.report.parts import colours, figure, key, missing, numbers, part
 from recbayes.report.run import Run
@@ -49,7 +49,8 @@ def _finding(run: Run, policies: list[Outcome]) -> Html:
     how = f": {decisions} showings in {steps} updates, {seeds} times over" if decisions and steps and seeds else ""
     reasons = "; ".join(f"{fixed(count, 0)} left out: {reason}" for reason, count in (world.get("left_out") or {}).items() if count)
     ahead = [o.name for o in policies if o.beats_greedy]
-    verdict = f"Ahead of greedy beyond doubt: {', '.join(ahead)}." if ahead else "No policy is ahead of greedy beyond doubt."
+    greedy = next((o.name for o in policies if o.reference), "greedy")
+    verdict = f"Ahead of {greedy} beyond doubt: {', '.join(ahead)}." if ahead else f"No policy is ahead of {greedy} beyond doubt."
     return join(verdict, f" {what}{how}", f" ({reasons})" if reasons else None, ".")
 
 
@@ -70,8 +71,8 @@ def _draw(width: int, frame: pd.DataFrame, order: list[str], hues: dict[str, str
     marks = [_curve(shown[shown.policy == name], hues[name], x, y) for name in reversed(order)]
     zero = join(line(area.left, y(0), area.right, y(0), "zero"), words(area.right, y(0) - 6, "uniform", anchor="end", class_="tick"))
     axes = join(
-        y_axis(area, y, lambda v: percent(v, 0, signed=True), title="lift over uniform", about=6 if roomy else 4),
-        x_axis(area, x, lambda v: percent(v, 0), title="share of the horizon"),
+        y_axis(area, y, lambda v: tick(v, signed=True), title="lift over uniform", about=6 if roomy else 4),
+        x_axis(area, x, tick, title="share of the horizon"),
     )
     return picture(width, area.bottom + 46, axes, zero, marks, _labels(shown, order, hues, x, y, area) if roomy else None, says=says)
 

@@ -11,7 +11,7 @@ from recbayes.report.numbers import fixed, interval, percent, seconds
 from recbayes.report.run import Run
 from recbayes.report.sections.method import timings
 
-FIGURE = re.compile(r"([+−]?\d[\d.,]*%)")
+FIGURE = re.compile(r"(\([^()]*%\)|[+−]?\d[\d.,]*%)")
 
 
 def top(run: Run, decision: Decision) -> Html:
@@ -41,8 +41,9 @@ def source(run: Run) -> str:
 
 
 def _marked(sentence: str) -> Html:
-    """A sentence with its percentages set in the accent's colour, its names breakable."""
-    return join([span(part, class_="figure") if FIGURE.fullmatch(part) else breakable(part) for part in FIGURE.split(sentence)])
+    """A sentence with its percentages set in the accent's colour, their intervals small, its names breakable."""
+    parts = FIGURE.split(sentence)
+    return join([span(s, class_="range" if s[0] == "(" else "figure") if i % 2 else breakable(s) for i, s in enumerate(parts)])
 
 
 def tiles(run: Run, decision: Decision) -> Iterator[tuple[str, str]]:

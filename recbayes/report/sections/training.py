@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recbayes.report.html import Html, join
-from recbayes.report.numbers import fixed, seconds
+from recbayes.report.numbers import fixed, places, seconds
 from recbayes.report.parts import figure, grid, missing, numbers, part
 from recbayes.report.run import Run
 from recbayes.report.svg import HALF, Area, dot, padded, path, picture, sized, x_axis, y_axis
@@ -35,7 +35,7 @@ def _curve(title: str, note: str, epochs: Sequence[int], values: Sequence[float]
         area = Area(50, width - 16, 28, 216)
         x, y = area.x(min(epochs) - 0.3, max(epochs) + 0.3), area.y(*padded(values))
         axes = join(
-            y_axis(area, y, lambda v: fixed(v, 2), about=4),
+            y_axis(area, y, lambda v: fixed(v, places(v, 2)), about=4),
             x_axis(area, x, lambda v: f"{v:.0f}", title="epoch", at=epochs[:: max(1, round(len(epochs) / 8))]),
         )
         points = [(x(e), y(v)) for e, v in zip(epochs, values)]
