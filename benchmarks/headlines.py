@@ -3,9 +3,9 @@
     python benchmarks/headlines.py [--seeds 20]
 
 Held-out log likelihood a row, coverage, and lift over uniform at 10 and 200 updates, in shares; ratios > 1 are better than the peer
-(for log likelihoods: exp of the difference, the factor on a row's probability). Greedy on one fitted beta prior comes in two forms, as its
-first batch is all ties: `fitted/greedy` shares it among the tied arms as every policy here does, which is a small A/B test of its own;
-`fitted/greedy_one_tie` shows one of them, as an argmax does.
+(for log likelihoods: exp of the difference, the factor on a row's probability). Greedy without a model comes in two forms, as its first
+batch is all ties: `counts/greedy` and `fitted/greedy` share it among the tied arms as every policy here does, which is a small A/B test of
+its own; `..._one_tie` show one of them, as an argmax does.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def policies(fitted: Any, train: Any) -> list[Any]:
         rb.uniform(),
         rb.greedy(rb.counts()),
         rb.greedy(prior, name="fitted/greedy"),
-        rb.greedy(one_tie(train), name="fitted/greedy_one_tie"),
+        rb.greedy(one_tie("flat", 0.5, 2.0), name="counts/greedy_one_tie"),
+        rb.greedy(one_tie("fitted", *baselines.beta_binomial(train.clicks, train.impressions)), name="fitted/greedy_one_tie"),
         rb.greedy(fitted),
         rb.ucb(fitted),
         rb.ucb(fitted, stddev="total", name="density/ucb_total"),
@@ -83,15 +84,14 @@ def policies(fitted: Any, train: Any) -> list[Any]:
     ]
 
 
-def one_tie(train: Any) -> Learner:
-    """The fitted beta prior with a hair's breadth between the arms' means, so that no two tie."""
-    mean, concentration = baselines.beta_binomial(train.clicks, train.impressions)
+def one_tie(name: str, mean: float, concentration: float) -> Learner:
+    """A beta prior with a hair's breadth between the arms' means, so that no two tie."""
 
     def bind(world: World) -> Bound:
         apart = mean * (1.0 + 1e-4 * np.random.default_rng(0).random((len(world.clicks), 1, 1)))
         return tallies.bound(BetaMixture(np.zeros_like(apart), apart, np.full_like(apart, concentration)), None)
 
-    return Learner("one_tie", {}, train, bind)
+    return Learner("one_tie", {"prior": name}, None, bind)
 
 
 def lifts(result: Any, name: str) -> dict[str, float]:
@@ -100,8 +100,9 @@ def lifts(result: Any, name: str) -> dict[str, float]:
     for policy in result.policies:
         lift = result.over_uniform(policy)
         found |= {f"{policy}_{name}": lift.lift, f"{policy}_{name}_low": lift.interval[0], f"{policy}_{name}_high": lift.interval[1]}
-        paired = result.compare(policy, "counts/greedy")
-        found |= {f"{policy}_vs_counts_greedy_{name}_low": paired.interval[0], f"{policy}_vs_counts_greedy_{name}_high": paired.interval[1]}
+        for peer in ("counts/greedy", "counts/greedy_one_tie"):
+            paired, key = result.compare(policy, peer), f"{policy}_vs_{peer.replace('/', '_')}_{name}"
+            found |= {f"{key}_low": paired.interval[0], f"{key}_high": paired.interval[1]}
     return {key: round(float(value), 5) for key, value in found.items()}
 
 
