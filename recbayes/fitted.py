@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from recbayes.features import Encoder, Feature
 from recbayes.log import Log
 from recbayes.posteriors import Batch, Network, Posterior
 from recbayes.predictive import Predictive
-from recbayes.training import Progress, Rows, Schedule, Trained, batches, group_count, train
+from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts_of_training, group_count, train
 from recbayes.types import Array, Tensor, UserError
 
 MEDIAN_IMPRESSIONS = 100
@@ -64,6 +65,11 @@ class Fitted:
     def group_effect(self) -> GroupEffect | None:
         """The page effect with its fitted tau, or None."""
         return GroupEffect(tf.exp(self.posterior.extras(self.state)["log_tau"])) if self.group else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before relying on the fit, each a sentence; empty is good."""
+        return list(self.record.get("warnings", []))
 
     def draw(self, draws: int | None = None, seed: int = 0) -> Any:
         """Weight draws: a structure of tensors for `outputs`; by default as many as the posterior was built with."""
@@ -118,7 +124,8 @@ class Fitted:
     def _repr_html_(self) -> str:
         tau = f", page effect {float(self.group_effect.tau):.2f}" if self.group_effect is not None else ""
         size = f"{self.record['rows']:,} rows, {self.record['epochs']} epochs"
-        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {size}</p>"
+        warned = "".join(f"<p><b>Warning:</b> {escape(warning)}</p>" for warning in self.warnings)
+        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {size}</p>{warned}"
 
 
 def fit(
@@ -195,6 +202,7 @@ def fit(
         "epochs": schedule.epochs,
         "seed": seed,
         "fingerprint": log.fingerprint,
+        "warnings": method.warnings(network, trained.state) + doubts_of_training(trained.history),
     }
     return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record)
 

@@ -71,6 +71,11 @@ class Optimizer(NamedTuple):
     steps: Tensor
 
 
+def no_warnings(network: Network, state: Any) -> list[str]:
+    """The `warnings` of a method that has none of its own."""
+    return []
+
+
 class Posterior(NamedTuple):
     """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
 
@@ -80,6 +85,8 @@ class Posterior(NamedTuple):
     sample(network, state, draws, seed) -> weights, a structure of tensors
     outputs(network, weights, inputs) -> [S, N, P]
     extras(state) -> the scalars beside the network
+    warnings(network, state) -> what a reader must know before relying on the finished state (it did not converge, too few clusters),
+      each a sentence that says what and how to mend; `Fitted.record["warnings"]`, the train stage and the report show them first
     """
 
     kind: str
@@ -91,6 +98,7 @@ class Posterior(NamedTuple):
     sample: Callable[..., Any]
     outputs: Callable[..., Tensor]
     extras: Callable[[Any], dict[str, Tensor]]
+    warnings: Callable[[Network, Any], list[str]] = no_warnings
 
 
 def call_model(
