@@ -29,8 +29,9 @@ def needs(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """Features, and a log that is fit to learn from."""
+    """Features, settings that make a model, and a log that is fit to learn from."""
     features(config)
+    config.density.build(), config.posterior.build(), config.model.build()
     check_passed(config)
 
 

@@ -59,7 +59,8 @@ class Fitted:
     @property
     def network(self) -> Network:
         """The model as the posterior's functions take it."""
-        return network_of(self.model, self.family, self.group, {"log_tau": 0.0}, self.record["rows"])
+        network = network_of(self.model, self.family, self.group, {"log_tau": 0.0}, self.record["rows"])
+        return network._replace(clusters=self.record.get("clusters"))
 
     @property
     def group_effect(self) -> GroupEffect | None:
@@ -199,6 +200,7 @@ def fit(
     record = {
         "rows": len(log),
         "groups": segments_of(log, group)[1],
+        "clusters": network.clusters,
         "epochs": schedule.epochs,
         "seed": seed,
         "fingerprint": log.fingerprint,
@@ -261,8 +263,22 @@ def prepare(log: Log, encoder: Encoder, family: Any, build: models.Builder, grou
         start = family.start_at(mean, concentration)
     else:
         start = family.start(rows.clicks, rows.impressions)
-    model.get_layer("head").bias.assign(start)
-    return network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, len(rows.clicks)), rows
+    head_of(model).bias.assign(start)
+    network = network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, len(rows.clicks))
+    return network._replace(clusters=len(np.unique(rows.clusters))), rows
+
+
+def head_of(model: keras.Model) -> Any:
+    """The model's last dense layer, whose bias starts at the feature-free fit.
+
+    Raises: UserError if there is none with a bias.
+    """
+    head = next((layer for layer in model.layers if layer.name == "head"), None)
+    if not isinstance(head, keras.layers.Dense) or head.bias is None:
+        raise UserError(
+            "fit: the model has no dense layer named 'head' with a bias. Name the last one so: keras.layers.Dense(size, name='head')"
+        )
+    return head
 
 
 def prepare_rows(log: Log, encoder: Encoder, group: str | None) -> Rows:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from recbayes.types import Tensor
+from recbayes.types import Tensor, UserError
 
 
 class Batch(NamedTuple):
@@ -44,7 +44,8 @@ class Network(NamedTuple):
     """What a posterior is a posterior of.
 
     model: takes a dict of encoded inputs, returns [N, P]; prior_stddev: one a trainable variable, infinite where flat;
-    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows.
+    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows;
+    clusters: how many clusters they are of, None where it is not known.
     """
 
     model: keras.Model
@@ -52,6 +53,7 @@ class Network(NamedTuple):
     log_likelihood: Callable[[Tensor, Mapping[str, Tensor], Batch], Tensor]
     extras: dict[str, float]
     rows: int
+    clusters: int | None = None
 
     def start(self) -> Parameters:
         """The model's own initial weights, as tensors."""
@@ -69,6 +71,14 @@ class Optimizer(NamedTuple):
     mean: Any
     square: Any
     steps: Tensor
+
+
+def check_draws(kind: str, draws: int) -> None:
+    """UserError for a number of draws that has no spread."""
+    if draws < 2:
+        raise UserError(
+            f"{kind}: draws is {draws}, but a spread takes at least 2. Say draws: 64; if no doubt of the model is wanted, posterior: map"
+        )
 
 
 def no_warnings(network: Network, state: Any) -> list[str]:

@@ -20,7 +20,7 @@ from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
 from recbayes.random import fold, normal
-from recbayes.types import Tensor
+from recbayes.types import Tensor, UserError
 
 CERTAIN = 1e12
 FLAT = 0.01
@@ -31,15 +31,16 @@ def last_layer(*, draws: int = 64, prior_scale: float = 1.0) -> base.Posterior:
     """Laplace on the head (full covariance) and on the wide weights (diagonal).
 
     Args:
-      draws: weight draws a prediction averages over.
+      draws: weight draws a prediction averages over; at least 2.
       prior_scale: multiplies every prior standard deviation of the model.
 
     Raises:
-      ValueError: at training, if the model has no dense layer named `head`.
+      UserError: for fewer than 2 draws; at training, if the model has no dense layer named `head`.
 
     >>> last_layer(draws=16).draws
     16
     """
+    base.check_draws("last_layer", draws)
 
     def step(network: base.Network, state: State, batch: base.Batch, seed: Tensor, rate: Tensor) -> tuple[State, Tensor]:
         fitted, loss = point.update(network, state.fitted, batch, rate, prior_scale=prior_scale)
@@ -128,7 +129,7 @@ def find_layers(model: keras.Model) -> Layers:
     named = {layer.name: layer for layer in model.layers}
     head = named.get("head")
     if not isinstance(head, keras.layers.Dense):
-        raise ValueError(
+        raise UserError(
             "last_layer: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')"
         )
     target = named.get("on_location")

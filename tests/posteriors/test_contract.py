@@ -29,9 +29,11 @@ CASES = {
     "map": Case(rb.map(), doubts=False),
     "last_layer": Case(rb.last_layer(draws=6)),
     "mc_dropout": Case(rb.mc_dropout(draws=6), rb.ddn(**SMALL, dropout=0.3)),
+    "mean_field": Case(rb.mean_field(draws=6, anneal=2)),
+    "epinet": Case(rb.epinet(draws=6)),
     "ensemble": Case(rb.ensemble(members=3)),
 }
-NO_METHOD = {"base", "point_estimate"}
+NO_METHOD = {"base", "flipout", "point_estimate", "stacked"}
 SEED = tf.constant([3, 4], tf.int32)
 
 
@@ -79,7 +81,7 @@ def test_same_seed_same_draws_other_seed_others(name: str, trained: dict[str, An
     np.testing.assert_array_equal(outputs([1, 2]), outputs([1, 2]))
     spread = outputs([1, 2]).std(axis=0).max()
     assert (spread > 1e-4) == CASES[name].doubts
-    if name in ("last_layer", "mc_dropout"):
+    if name in ("last_layer", "mc_dropout", "mean_field", "epinet"):
         assert np.abs(outputs([1, 2]) - outputs([1, 3])).max() > 1e-4
 
 
