@@ -25,6 +25,9 @@ def passes(network: base.Network, weights: Sequence[Tensor], inputs: Mapping[str
       inputs: encoded features [N, ...], the same for all settings; with `apart` [S, N, ...], each setting's own.
       apart: see inputs.
     """
+    if tf.executing_eagerly():  # where a vectorised pass would be traced anew at every call
+        each = [{n: x[s] for n, x in inputs.items()} if apart else inputs for s in range(weights[0].shape[0])]
+        return tf.stack([network.call([w[s] for w in weights], own) for s, own in enumerate(each)])
     done = []
     for start in range(0, weights[0].shape[0], BLOCK):
         some = tuple(w[start : start + BLOCK] for w in weights)

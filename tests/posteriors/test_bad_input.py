@@ -84,7 +84,7 @@ def test_few_clusters_are_a_warning_with_the_size_of_the_error() -> None:
     assert "off by about 25%" in told  # 1 / sqrt(2 * 8)
 
 
-@pytest.mark.parametrize(("damage", "says"), [(np.nan, "are not finite"), (0.0, "same for every row")])
+@pytest.mark.parametrize(("damage", "says"), [(np.nan, "are not finite"), (0.0, "are the same for every row")])
 def test_a_dead_member_is_named(damage: float, says: str) -> None:
     """One member of three at a constant or at NaN is a third of the doubt made up."""
     net, rows = network(rb.ddn(embedding=4, title=4, tower=4, wide=False))
@@ -124,6 +124,12 @@ def test_a_feature_with_one_value_fits_and_says_nothing_false(posterior: Any) ->
     assert np.isfinite(np.asarray(predictive.stddev)).all()
     np.testing.assert_allclose(predictive.mean, predictive.mean[0, 0], rtol=1e-5)
     assert fitted.warnings == []
+
+
+def test_an_unknown_method_of_the_last_layer_is_refused() -> None:
+    """A misspelt method must not train the other one."""
+    with pytest.raises(UserError, match=r"no method 'variatonal'.*laplace, or method: variational"):
+        rb.last_layer(method="variatonal")  # type: ignore[arg-type]
 
 
 def test_an_annealing_below_zero_is_refused() -> None:

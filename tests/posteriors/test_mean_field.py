@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gaussian import descended, linear_gaussian
 from small import network, whole
 from tensorflow_probability import distributions as tfd
 
@@ -15,40 +14,9 @@ import recbayes as rb
 from recbayes.posteriors import Batch, Network, flipout
 from recbayes.posteriors import mean_field as method
 from recbayes.posteriors.mean_field import Gaussians, divergence, standard_normals, stddevs
-from recbayes.training import Rows, Schedule, train
+from recbayes.training import Schedule, train
 
 SEED = tf.constant([5, 6], tf.int32)
-NOISE = 0.5
-
-
-def linear_gaussian(rows: int = 60, size: int = 4) -> tuple[Network, Batch, Any, Any]:
-    """A dense layer under Gaussian noise, its inputs correlated: (network, all rows, exact posterior mean, exact precision)."""
-    generator = np.random.default_rng(1)
-    x = generator.normal(size=(rows, size)) @ (np.eye(size) + 0.4) / 1.5
-    y = x @ generator.normal(size=size) * 0.4 + NOISE * generator.normal(size=rows)
-    entry = {"x": keras.Input((size,), name="x")}
-    model = keras.Model(entry, keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="head")(entry["x"]))
-
-    def log_likelihood(outputs: Any, extras: Any, batch: Batch) -> Any:
-        return -0.5 * tf.square((batch.clicks - outputs[:, 0]) / NOISE)
-
-    each = np.arange(rows, dtype=np.int32)
-    ones = np.ones(rows, np.float32)
-    all_rows = whole(Rows({"x": x.astype(np.float32)}, y.astype(np.float32), ones, each, each))
-    precision = x.T @ x / NOISE**2 + np.eye(size) / 0.3**2
-    mean = np.linalg.solve(precision, x.T @ y / NOISE**2)
-    return Network(model, (0.3,), log_likelihood, {}, rows), all_rows, mean, precision
-
-
-def descended(net: Network, batch: Batch, *, steps: int, **settings: Any) -> Any:
-    """The state after so many steps on all rows, the step size falling to a hundredth."""
-    posterior = rb.mean_field(**settings)
-    update = tf.function(lambda state, seed, rate: posterior.update(net, state, batch, seed, rate)[0])
-    state = posterior.init(net, SEED)
-    for step in range(steps):
-        rate = 0.02 * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * step / steps)))
-        state = update(state, tf.constant([7, step]), tf.constant(rate, tf.float32))
-    return state
 
 
 def test_a_linear_model_gets_the_best_independent_gaussian() -> None:
@@ -58,7 +26,7 @@ def test_a_linear_model_gets_the_best_independent_gaussian() -> None:
     deviations by 40% or more.
     """
     net, batch, mean, precision = linear_gaussian()
-    state = descended(net, batch, steps=1_500)
+    state = descended(rb.mean_field(), net, batch, steps=1_500)
     found, stddev = state.fitted.means[0].numpy()[:, 0], stddevs(net, state.fitted)[0].numpy()[:, 0]
     best, exact = 1 / np.sqrt(np.diag(precision)), np.sqrt(np.diag(np.linalg.inv(precision)))
     np.testing.assert_allclose(found, mean, atol=0.15 * best.min())
