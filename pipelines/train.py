@@ -29,8 +29,9 @@ def needs(config: Config) -> tuple[str, ...]:
 
 
 def check(config: Config) -> None:
-    """Features, and a log that is fit to learn from."""
+    """Features, settings that make a model, and a log that is fit to learn from."""
     features(config)
+    config.density.build(), config.posterior.build(), config.model.build()
     check_passed(config)
 
 
@@ -38,6 +39,8 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes model/, training.csv, predictions.parquet and calibration.json."""
     train, test = logs(config)
     fitted = fit(config, train, folder.checkpoints, console)
+    for warning in fitted.warnings:
+        console.say(f"warning  {warning}")
     fitted.save(folder.output("model"))
     pd.DataFrame(fitted.history).to_csv(folder.output("training.csv"), index=False)
     calibration, predictions = rb.calibrate(fitted, train, test, seed=config.seed)
@@ -45,7 +48,8 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     folder.output("calibration.json").write_text(json.dumps(calibration, indent=2), encoding="utf-8")
     held_out, coverage = calibration["log_likelihood_per_row"], calibration["coverage"]["0.9"]
     says = f"log-likelihood {held_out:.3f} a test row; 90% intervals hold {coverage:.1%} of test counts"
-    return {"says": says, "log_likelihood_per_row": held_out, "coverage": calibration["coverage"], "epochs": len(fitted.history)}
+    figures = {"log_likelihood_per_row": held_out, "coverage": calibration["coverage"], "epochs": len(fitted.history)}
+    return {"says": says, **figures, "warnings": fitted.warnings}
 
 
 def fit(config: Config, train: Any, checkpoint: Path, console: Console) -> Any:

@@ -23,7 +23,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.features": ("categorical", "multi_categorical", "numeric", "text", "time", "vector"),
     "recbayes.densities": ("beta_mixture", "gaussian_mixture", "point"),
     "recbayes.models": ("ddn", "linear", "mlp"),
-    "recbayes.posteriors": ("ensemble", "last_layer", "map", "mc_dropout", "mle"),
+    "recbayes.posteriors": ("ensemble", "epinet", "last_layer", "map", "mc_dropout", "mean_field", "mle"),
     "recbayes.predictive": ("Predictive",),
     "recbayes.fitted": ("Fitted", "fit", "load"),
     "recbayes.calibration": ("calibrate",),

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from recbayes.features import Encoder, Feature
 from recbayes.log import Log
 from recbayes.posteriors import Batch, Network, Posterior
 from recbayes.predictive import Predictive
-from recbayes.training import Progress, Rows, Schedule, Trained, batches, group_count, train, whole_groups
+from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts_of_training, group_count, train, whole_groups
 from recbayes.types import Array, Tensor, UserError
 
 MEDIAN_IMPRESSIONS = 100
@@ -60,12 +61,18 @@ class Fitted:
     @property
     def network(self) -> Network:
         """The model as the posterior's functions take it."""
-        return network_of(self.model, self.family, self.group, {"log_tau": 0.0}, self.record["rows"])
+        network = network_of(self.model, self.family, self.group, {"log_tau": 0.0}, self.record["rows"])
+        return network._replace(clusters=self.record.get("clusters"))
 
     @property
     def group_effect(self) -> GroupEffect | None:
         """The page effect with its fitted tau, or None."""
         return GroupEffect(tf.exp(self.posterior.extras(self.state)["log_tau"])) if self.group else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before relying on the fit, each a sentence; empty is good."""
+        return list(self.record.get("warnings", []))
 
     def draw(self, draws: int | None = None, seed: int = 0) -> Any:
         """Weight draws: a structure of tensors for `outputs`; by default as many as the posterior was built with."""
@@ -126,7 +133,8 @@ class Fitted:
     def _repr_html_(self) -> str:
         tau = f", page effect {float(self.group_effect.tau):.2f}" if self.group_effect is not None else ""
         size = f"{self.record['rows']:,} rows, {self.record['epochs']} epochs"
-        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {size}</p>"
+        warned = "".join(f"<p><b>Warning:</b> {escape(warning)}</p>" for warning in self.warnings)
+        return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {size}</p>{warned}"
 
 
 def fit(
@@ -202,9 +210,11 @@ def fit(
     record = {
         "rows": len(log),
         "groups": segments_of(log, group)[1],
+        "clusters": network.clusters,
         "epochs": schedule.epochs,
         "seed": seed,
         "fingerprint": log.fingerprint,
+        "warnings": method.warnings(network, trained.state) + doubts_of_training(trained.history),
     }
     return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record)
 
@@ -263,8 +273,22 @@ def prepare(log: Log, encoder: Encoder, family: Any, build: models.Builder, grou
         start = family.start_at(mean, concentration)
     else:
         start = family.start(rows.clicks, rows.impressions)
-    model.get_layer("head").bias.assign(start)
-    return network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, len(rows.clicks)), rows
+    head_of(model).bias.assign(start)
+    network = network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, len(rows.clicks))
+    return network._replace(clusters=len(np.unique(rows.clusters))), rows
+
+
+def head_of(model: keras.Model) -> Any:
+    """The model's last dense layer, whose bias starts at the feature-free fit.
+
+    Raises: UserError if there is none with a bias.
+    """
+    head = next((layer for layer in model.layers if layer.name == "head"), None)
+    if not isinstance(head, keras.layers.Dense) or head.bias is None:
+        raise UserError(
+            "fit: the model has no dense layer named 'head' with a bias. Name the last one so: keras.layers.Dense(size, name='head')"
+        )
+    return head
 
 
 def prepare_rows(log: Log, encoder: Encoder, group: str | None) -> Rows:

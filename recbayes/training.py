@@ -90,7 +90,7 @@ def train(
       finish: take the posterior's last look at all rows; not needed where only the best epoch's number is wanted.
 
     Returns: the trained state.
-    Raises: UserError if the loss stops being a number.
+    Raises: UserError if the loss, the held-out log likelihood or a weight stops being a number.
     """
     state = posterior.init(network, tf.constant([schedule.seed, 0], tf.int32))
     history: list[dict[str, float]] = []
@@ -103,7 +103,7 @@ def train(
             break
         state, record = one_epoch(step, state, rows, schedule, epoch, hide)
         if held_out is not None:
-            record["held_out"] = held_out(state)
+            record["held_out"] = must_be_number(held_out(state), "held-out log likelihood", epoch, schedule)
         history.append(record)
         best = state if best_epoch(history) == len(history) else best
         if checkpoint is not None:
@@ -112,6 +112,7 @@ def train(
             progress(len(history), schedule.epochs, record)
     if finish:
         best = posterior.finish(network, best, batches(rows, schedule.batch_size, np.arange(group_count(rows))))
+    must_be_finite(best, posterior.kind, schedule)
     return Trained(best, history, best_epoch(history))
 
 
@@ -192,8 +193,7 @@ def one_epoch(
             sizes.append(len(batch.clicks))
             steps += 1
     values = np.array([float(x) for x in losses])
-    if not np.isfinite(values).all():
-        raise UserError(f"train: the loss is not a number in epoch {epoch + 1}. Lower train.learning_rate (now {schedule.learning_rate})")
+    must_be_number(float(values.sum()), "loss", epoch, schedule)
     seconds = time.perf_counter() - begin
     record = {
         "epoch": epoch + 1,
@@ -202,6 +202,40 @@ def one_epoch(
         "rows_per_second": sum(sizes) / seconds,
     }
     return state, record
+
+
+def must_be_number(value: float, what: str, epoch: int, schedule: Schedule) -> float:
+    """The value; UserError if it is none."""
+    if not np.isfinite(value):
+        raise UserError(f"train: the {what} is not a number in epoch {epoch + 1}. Lower train.learning_rate (now {schedule.learning_rate})")
+    return value
+
+
+def must_be_finite(state: Any, kind: str, schedule: Schedule) -> None:
+    """UserError if a finished state holds a number that is none: the last step's damage shows in no loss."""
+    floats = [t for t in tf.nest.flatten(state) if tf.as_dtype(t.dtype).is_floating]
+    bad = sum(int(np.sum(~np.isfinite(np.asarray(t)))) for t in floats)
+    if bad:
+        raise UserError(
+            f"train: {bad:,} numbers of the trained {kind} are not finite. Lower train.learning_rate (now {schedule.learning_rate})"
+        )
+
+
+def doubts_of_training(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """What the course of the training warns of: a loss that ended higher than it began by more than half.
+
+    Less than that is no alarm: a sampler's loss settles above its start by half a nat a weight that the rows say nothing of.
+
+    >>> doubts_of_training([{"loss": 4.1}, {"loss": 9.0}])
+    ['the training loss rose from 4.100 in epoch 1 to 9.000 in epoch 2: training diverged. Lower train.learning_rate']
+    """
+    first, last = (history[0]["loss"], history[-1]["loss"]) if history else (0.0, 0.0)
+    if last - first <= 0.5 * max(1.0, abs(first)):
+        return []
+    return [
+        f"the training loss rose from {first:.3f} in epoch 1 to {last:.3f} in epoch {len(history)}: training diverged. "
+        "Lower train.learning_rate"
+    ]
 
 
 def falling(schedule: Schedule, epoch: int) -> float:

@@ -19,6 +19,13 @@ SMALLER = {
     "seeds=20": "seeds=2",
     "posterior=rb": "epochs=1, held_out=0, model=rb.linear(), posterior=rb",
 }
+OWN_MODEL = {
+    "test_fraction=0.2)": "test_fraction=0.2)\ntrain, test = train.take(range(600)), test.take(range(200))",
+    "epochs=20": "epochs=2, held_out=0",
+    "members=5": "members=2",
+    "rb.mean_field()": "rb.mean_field(draws=4, anneal=2)",
+    "rb.mc_dropout()": "rb.mc_dropout(draws=4)",
+}
 
 
 def blocks(text, language):
@@ -70,6 +77,18 @@ def test_readme_python_runs(tmp_path, monkeypatch):
         code = code.replace(large, small)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "export" / "1" / "saved_model.pb").is_file()
+
+
+def test_the_example_of_ones_own_model_runs(capsys):
+    """A user starts from it: each posterior says its line, on a thirtieth of the rows."""
+    (code,) = blocks((ROOT / "docs" / "own_model.md").read_text(), "python")
+    for large, small in OWN_MODEL.items():
+        assert large in code, f"{large} is no longer in own_model.md: the test's size override matches nothing"
+        code = code.replace(large, small)
+    exec(compile(code, "own_model.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["map", "last_layer", "mean_field", "mc_dropout", "ensemble", "epinet"]
+    assert all("nats a row" in line and "nan" not in line for line in lines)
 
 
 def test_commands_in_configs_are_valid():

@@ -2,9 +2,11 @@
 
 from recbayes.posteriors.base import Batch, Network, Posterior
 from recbayes.posteriors.ensemble import ensemble
+from recbayes.posteriors.epinet import epinet
 from recbayes.posteriors.last_layer import last_layer
 from recbayes.posteriors.map import map
 from recbayes.posteriors.mc_dropout import mc_dropout
+from recbayes.posteriors.mean_field import mean_field
 from recbayes.posteriors.mle import mle
 
-__all__ = ["Batch", "Network", "Posterior", "ensemble", "last_layer", "map", "mc_dropout", "mle"]
+__all__ = ["Batch", "Network", "Posterior", "ensemble", "epinet", "last_layer", "map", "mc_dropout", "mean_field", "mle"]

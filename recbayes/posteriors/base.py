@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from recbayes.types import Tensor
+from recbayes.types import Tensor, UserError
 
 
 class Batch(NamedTuple):
@@ -57,7 +57,8 @@ class Network(NamedTuple):
     """What a posterior is a posterior of.
 
     model: takes a dict of encoded inputs, returns [N, P]; prior_stddev: one a trainable variable, infinite where flat;
-    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows.
+    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows;
+    clusters: how many clusters they are of, None where it is not known.
     """
 
     model: keras.Model
@@ -65,6 +66,7 @@ class Network(NamedTuple):
     log_likelihood: Callable[[Tensor, Mapping[str, Tensor], Batch], Tensor]
     extras: dict[str, float]
     rows: int
+    clusters: int | None = None
 
     def start(self) -> Parameters:
         """The model's own initial weights, as tensors."""
@@ -84,6 +86,19 @@ class Optimizer(NamedTuple):
     steps: Tensor
 
 
+def check_draws(kind: str, draws: int) -> None:
+    """UserError for a number of draws that has no spread."""
+    if draws < 2:
+        raise UserError(
+            f"{kind}: draws is {draws}, but a spread takes at least 2. Say draws: 64; if no doubt of the model is wanted, posterior: map"
+        )
+
+
+def no_warnings(network: Network, state: Any) -> list[str]:
+    """The `warnings` of a method that has none of its own."""
+    return []
+
+
 class Posterior(NamedTuple):
     """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
 
@@ -93,6 +108,8 @@ class Posterior(NamedTuple):
     sample(network, state, draws, seed) -> weights, a structure of tensors
     outputs(network, weights, inputs) -> [S, N, P]
     extras(state) -> the scalars beside the network
+    warnings(network, state) -> what a reader must know before relying on the finished state (it did not converge, too few clusters),
+      each a sentence that says what and how to mend; `Fitted.record["warnings"]`, the train stage and the report show them first
     """
 
     kind: str
@@ -104,6 +121,7 @@ class Posterior(NamedTuple):
     sample: Callable[..., Any]
     outputs: Callable[..., Tensor]
     extras: Callable[[Any], dict[str, Tensor]]
+    warnings: Callable[[Network, Any], list[str]] = no_warnings
 
 
 def call_model(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -20,26 +20,35 @@ from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
 from recbayes.random import fold, normal
-from recbayes.types import Tensor
+from recbayes.types import Tensor, UserError
 
 CERTAIN = 1e12
 FLAT = 0.01
 """Precision of a flat prior: a standard deviation of 10 on the logit."""
 
 
-def last_layer(*, draws: int = 64, prior_scale: float = 1.0) -> base.Posterior:
-    """Laplace on the head (full covariance) and on the wide weights (diagonal).
+def last_layer(*, draws: int = 64, method: Literal["laplace", "variational"] = "laplace", prior_scale: float = 1.0) -> base.Posterior:
+    """A Gaussian on the head (full covariance) and on the wide weights (diagonal).
 
     Args:
-      draws: weight draws a prediction averages over.
+      draws: weight draws a prediction averages over; at least 2.
+      method: `laplace` takes the covariance from the scores at the MAP, once, after training; `variational` learns it along the way.
       prior_scale: multiplies every prior standard deviation of the model.
 
     Raises:
-      ValueError: at training, if the model has no dense layer named `head`.
+      UserError: for fewer than 2 draws or an unknown method; at training, if the model has no dense layer named `head`.
 
     >>> last_layer(draws=16).draws
     16
     """
+    base.check_draws("last_layer", draws)
+    settings = {"draws": draws, "method": method, "prior_scale": prior_scale}
+    if method not in ("laplace", "variational"):
+        raise UserError(f"last_layer: there is no method {method!r}. Say method: laplace, or method: variational")
+    if method == "variational":
+        from recbayes.posteriors import variational_head  # which builds on this file
+
+        return variational_head.posterior(settings, draws, prior_scale)
 
     def step(network: base.Network, state: State, batch: base.Batch, seed: Tensor, rate: Tensor) -> tuple[State, Tensor]:
         fitted, loss = point.update(network, state.fitted, batch, rate, prior_scale=prior_scale)
@@ -48,7 +57,6 @@ def last_layer(*, draws: int = 64, prior_scale: float = 1.0) -> base.Posterior:
     def last(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:
         return finish(network, state, batches, prior_scale=prior_scale)
 
-    settings = {"draws": draws, "prior_scale": prior_scale}
     return base.Posterior("last_layer", settings, draws, init, step, last, sample, outputs, lambda state: point.extras(state.fitted))
 
 
@@ -69,12 +77,13 @@ class Draws(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """The parts of a model that carry the posterior: the head, the wide layers, and a model of what goes into them."""
+    """The parts of a model that carry the posterior: the head, the wide layers, a model of what goes into them, one of its output too."""
 
     head: keras.layers.Dense
     wide: tuple[keras.layers.Embedding, ...]
     location: tuple[int, ...]
     below: keras.Model
+    whole: keras.Model
 
 
 def init(network: base.Network, seed: Tensor) -> State:
@@ -109,8 +118,8 @@ def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Dra
 def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) -> Tensor:
     """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
     layers = find_layers(network.model)
-    features, ids = into_layers(network, layers, weights.weights, inputs)
-    moved = network.call(weights.weights, inputs)[None] + tf.einsum("nh,shp->snp", features, weights.head)
+    features, ids, own = run_once(network, layers, weights.weights, inputs)
+    moved = own[None] + tf.einsum("nh,shp->snp", features, weights.head)
     if not layers.wide:
         return moved
     shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
@@ -122,23 +131,42 @@ def find_layers(model: keras.Model) -> Layers:
     named = {layer.name: layer for layer in model.layers}
     head = named.get("head")
     if not isinstance(head, keras.layers.Dense):
-        raise ValueError(
+        raise UserError(
             "last_layer: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')"
         )
     target = named.get("on_location")
     wide = tuple(layer for name, layer in named.items() if name.startswith("wide_")) if target is not None else ()
-    below = keras.Model(model.input, [head.input, *(layer.input for layer in wide)])
-    return Layers(head, wide, target.location if target is not None else (), below)
+    seen = [head.input, *(layer.input for layer in wide)]
+    below, whole = keras.Model(model.input, seen), keras.Model(model.input, [*seen, model.output])
+    return Layers(head, wide, target.location if target is not None else (), below, whole)
 
 
 def into_layers(
     network: base.Network, layers: Layers, weights: tuple[Tensor, ...], inputs: dict[str, Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """What goes into the head, a column of ones added, [N, H + 1], and the ids that go into each wide layer."""
-    position = {id(v): i for i, v in enumerate(network.model.trainable_variables)}
-    needed = [weights[position[id(v)]] for v in layers.below.trainable_variables]
+    needed = chosen(network, layers.below, weights)
     features, *ids = base.call_model(layers.below, needed, inputs) if layers.wide else [base.call_model(layers.below, needed, inputs)]
-    return tf.concat([features, tf.ones_like(features[:, :1])], axis=1), ids
+    return with_one(features), ids
+
+
+def run_once(
+    network: base.Network, layers: Layers, weights: tuple[Tensor, ...], inputs: dict[str, Tensor]
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """The same and the model's outputs [N, P], in one pass."""
+    features, *ids, outputs = base.call_model(layers.whole, chosen(network, layers.whole, weights), inputs)
+    return with_one(features), ids, outputs
+
+
+def chosen(network: base.Network, part: keras.Model, weights: tuple[Tensor, ...]) -> list[Tensor]:
+    """The weights of a part of the model, in the part's order."""
+    position = {id(v): i for i, v in enumerate(network.model.trainable_variables)}
+    return [weights[position[id(v)]] for v in part.trainable_variables]
+
+
+def with_one(features: Tensor) -> Tensor:
+    """A column of ones added, [N, H] -> [N, H + 1]."""
+    return tf.concat([features, tf.ones_like(features[:, :1])], axis=1)
 
 
 def on_location(layers: Layers) -> Tensor:
@@ -170,8 +198,7 @@ def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tup
 
 def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Outer products of the groups' scores for the head, squares of them for each wide weight, summed over the batch's groups."""
-    features, ids = into_layers(network, layers, at.weights, batch.inputs)
-    outputs = network.call(at.weights, batch.inputs)
+    features, ids, outputs = run_once(network, layers, at.weights, batch.inputs)
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         total = tf.reduce_sum(network.log_likelihood(outputs, at.extras, batch))

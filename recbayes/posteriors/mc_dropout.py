@@ -16,22 +16,23 @@ import tensorflow as tf
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
 from recbayes.random import split
-from recbayes.types import Tensor
+from recbayes.types import Tensor, UserError
 
 
 def mc_dropout(*, draws: int = 64, prior_scale: float = 1.0) -> base.Posterior:
     """Passes with dropout on; the rate is the model's (`ddn(dropout=0.1)`).
 
     Args:
-      draws: masks a prediction averages over.
+      draws: masks a prediction averages over; at least 2.
       prior_scale: multiplies every prior standard deviation of the model.
 
     Raises:
-      ValueError: at training, if the model has no dropout layer, or one that draws a mask a row.
+      UserError: for fewer than 2 draws; at training, if the model has no dropout layer, or one that draws a mask a row.
 
     >>> mc_dropout(draws=8).draws
     8
     """
+    base.check_draws("mc_dropout", draws)
 
     def step(network: base.Network, state: point.State, batch: base.Batch, seed: Tensor, rate: Tensor) -> tuple[point.State, Tensor]:
         return update(network, state, batch, seed, rate, prior_scale=prior_scale)
@@ -54,10 +55,10 @@ def init(network: base.Network, seed: Tensor) -> point.State:
     """The network's own start, its dropout layers checked."""
     layers = [x for x in network.model._flatten_layers() if isinstance(x, keras.layers.Dropout) and x.rate > 0]
     if not layers:
-        raise ValueError("mc_dropout: the model has no dropout layer. Give it one, say model: {kind: ddn, dropout: 0.1}")
+        raise UserError("mc_dropout: the model has no dropout layer. Give it one, say model: {kind: ddn, dropout: 0.1}")
     rowwise = [x.name for x in layers if not x.noise_shape or x.noise_shape[0] != 1]
     if rowwise:
-        raise ValueError(
+        raise UserError(
             f"mc_dropout: {', '.join(rowwise)} draw a mask a row, so candidates would not share one. Build them with noise_shape=(1, width)"
         )
     return point.init(network, seed)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from recbayes.report.decision import Decision
-from recbayes.report.html import Html, b, breakable, div, h1, join, p, span, tag
+from recbayes.report.html import Html, b, breakable, div, h1, join, li, p, span, tag, ul
 from recbayes.report.numbers import fixed, interval, percent, seconds
 from recbayes.report.run import Run
 from recbayes.report.sections.method import timings
@@ -26,11 +26,22 @@ def top(run: Run, decision: Decision) -> Html:
         "header",
         p(span("recbayes", class_="brand"), span(source(run), class_="source"), class_="kicker"),
         h1(_marked(decision.headline)),
+        warnings(run),
         div([div(b(name), p(words), class_="point") for name, words in points if words], class_="points"),
         div(
             [div(span(value, class_="big"), span(label, class_="note"), class_="tile") for value, label in tiles(run, decision)],
             class_="tiles",
         ),
+    )
+
+
+def warnings(run: Run) -> Html | None:
+    """What the trained posterior warns of, before any figure: a doubt that did not converge is no doubt to decide by."""
+    told = (run.calibration or {}).get("warnings") or []
+    if not told:
+        return None
+    return div(
+        p(b("Warning: the model's doubt may be wrong.")), ul([li(sentence) for sentence in told]), class_="card caution", role="alert"
     )
 
 
