@@ -1,0 +1,1 @@
+"""Off-policy evaluation that says when not to believe it. See README.md in this folder."""
