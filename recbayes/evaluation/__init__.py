@@ -1,1 +1,10 @@
 """Off-policy evaluation that says when not to believe it. See README.md in this folder."""
+
+from recbayes.evaluation.evaluate import evaluate
+from recbayes.evaluation.logged import logged
+from recbayes.evaluation.rates import rates
+from recbayes.evaluation.result import Estimate, Evaluation
+from recbayes.evaluation.table import table
+from recbayes.evaluation.target import Choices, Target
+
+__all__ = ["Choices", "Estimate", "Evaluation", "Target", "evaluate", "logged", "rates", "table"]

@@ -28,7 +28,7 @@ class Overview(NamedTuple):
     """Of the rows' raw weights and rewards.
 
     rows: number of rows. decisions: those they stand for. matched: sum of the policy's probabilities of what was shown. weighing: of the
-    raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each bucket.
+    raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each bucket. clustered: whether decisions share clusters.
     """
 
     rows: int
@@ -39,6 +39,7 @@ class Overview(NamedTuple):
     rewards: tuple[float, float]
     propensities: tuple[float, float]
     buckets: Array
+    clustered: bool
 
     @classmethod
     def of(cls, rows: Rows, raw: Array, above: float = -np.inf) -> Overview:
@@ -54,6 +55,7 @@ class Overview(NamedTuple):
             _ends(rows.reward),
             _ends(rows.propensity),
             bucket_counts(rows),
+            rows.bucket is not None,
         )
 
     def merge(self, other: Overview) -> Overview:
@@ -67,6 +69,7 @@ class Overview(NamedTuple):
             (min(self.rewards[0], other.rewards[0]), max(self.rewards[1], other.rewards[1])),
             (min(self.propensities[0], other.propensities[0]), max(self.propensities[1], other.propensities[1])),
             self.buckets + other.buckets,
+            self.clustered,
         )
 
 

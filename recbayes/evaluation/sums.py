@@ -20,12 +20,16 @@ COLUMNS = ("total", "share", "constant", "lost")
 
 
 class Weighing(NamedTuple):
-    """Sums over decisions of weights and of weighted rewards |w r|: how many rows and how many clicks the estimate rests on."""
+    """Sums over decisions of weights and of weighted rewards |w r|: how many rows and how many clicks the estimate rests on.
+
+    rewarded: decisions whose reward is not 0.
+    """
 
     weight: float = 0.0
     weight_square: float = 0.0
     reward: float = 0.0
     reward_square: float = 0.0
+    rewarded: float = 0.0
     largest_reward: float = 0.0
 
     @classmethod
@@ -35,7 +39,8 @@ class Weighing(NamedTuple):
         own = np.abs(weights[rewarded] * reward[rewarded])
         of_own = None if count is None else count[rewarded]
         sums = (total(weights, count), product(weights, weights, count), total(own, of_own), product(own, own, of_own))
-        return cls(*sums, float(own.max(initial=0.0)))
+        number = float(len(rewarded) if of_own is None else of_own.sum())
+        return cls(*sums, number, float(own.max(initial=0.0)))
 
     def merge(self, other: Weighing) -> Weighing:
         """Of both parts' rows."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from evaluation import plain
 import pytest
+from evaluation import plain
 
 from recbayes import plugins
 from recbayes.evaluation import estimators
