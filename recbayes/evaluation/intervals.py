@@ -22,7 +22,7 @@ from recbayes.evaluation.value import Value, linear
 from recbayes.types import Array
 
 Method = Literal["auto", "normal", "bootstrap", "bernstein"]
-RESAMPLES = 2000
+RESAMPLES = 1000
 MANY_ROWS = 100_000
 MANY_CLICKS = 400
 """With so many decisions and effective clicks the normal interval is taken, elsewhere the bootstrap."""
@@ -56,17 +56,18 @@ def bootstrap(sums: Sums, buckets: Array, level: float) -> Interval:
 def resampled(sums: Sums, buckets: Array) -> Array:
     """The estimate of each resample, [RESAMPLES]: the same resamples for every estimator and policy of a log."""
     there = np.flatnonzero(buckets)
-    weights = resamples()[:, there]
-    decisions = weights @ buckets[there]
-    means = {name: weights @ column[there] / decisions for name, column in zip(sums.names, sums.buckets)}
+    last = int(there[-1]) + 1  # a log of n rows fills the first n buckets
+    weights = resamples()[:, :last]
+    drawn = weights @ np.concatenate([[buckets], sums.buckets])[:, :last].T.astype(np.float32)  # [RESAMPLES, 1 + k]
+    means = {name: column.astype(np.float64) / drawn[:, 0] for name, column in zip(sums.names, drawn[:, 1:].T)}
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(means.get("total", 0.0) / means.get("share", 1.0) + means.get("constant", 0.0))
 
 
 @cache
 def resamples() -> Array:
-    """How often each bucket is in each resample, float64 [RESAMPLES, BUCKETS]."""
-    return np.random.default_rng(0).poisson(1.0, (RESAMPLES, BUCKETS)).astype(np.float64)
+    """How often each bucket is in each resample, float32 [RESAMPLES, BUCKETS]."""
+    return np.random.default_rng(0).poisson(1.0, (RESAMPLES, BUCKETS)).astype(np.float32)
 
 
 def bernstein(sums: Sums, value: Value, level: float, reach: float) -> Interval:
