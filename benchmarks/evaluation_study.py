@@ -4,8 +4,9 @@
 
 Worlds differ in click rate, size, overlap of the logging policy and distance of the judged one: 72 of them, so many logs each. Beside them,
 logs with a fault that no formula sees: propensities that are wrong, items that the log never shows, rates that change half way. Printed and
-kept in benchmarks/results/evaluation_study.json, by estimator: the largest |z| of the bias (against the exact standard deviation) where theory
-says unbiased, how often 95% intervals cover by verdict, and how many of the misses by more than three stated errors carry a doubt.
+kept in benchmarks/results/evaluation_study.json, by estimator: the largest |z| of the bias (against the exact standard deviation)
+where theory says unbiased, how often 95% intervals cover by verdict, and how many of the misses by more than three stated errors carry
+a doubt.
 """
 
 from __future__ import annotations

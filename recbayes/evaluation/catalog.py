@@ -24,8 +24,7 @@ class Catalog(NamedTuple):
     @classmethod
     def of(cls, log: Any, names: Sequence[str]) -> Catalog:
         """Of all items that a log shows."""
-        codes, first = contexts(equal_rows(log.table, [log.columns.item])[0])
-        del codes
+        first = contexts(equal_rows(log.table, [log.columns.item])[0])[1]
         table = pa.table({name: log.column(name).take(pa.array(first)) for name in names}) if names else None
         return cls(pd.Index(np.asarray(log.item)[first]), table)
 
@@ -38,8 +37,8 @@ class Catalog(NamedTuple):
         if (found < 0).any():
             lost = pd.unique(np.asarray(items).ravel()[found < 0])
             raise UserError(
-                f"evaluate: {who} needs the features of {len(lost):,} items that the log never shows ({listed(lost, 5)}). Use rates, or leave "
-                "those items out of the policy."
+                f"evaluate: {who} needs the features of {len(lost):,} items that the log never shows ({listed(lost, 5)}). "
+                "Use rates, or leave those items out of the policy."
             )
         return found.reshape(np.shape(items))
 

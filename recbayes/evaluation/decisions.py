@@ -70,8 +70,8 @@ def check_decisions(log: Any, decision: str | None) -> None:
         twice = np.flatnonzero(keys.duplicated(keep=False))
         if len(twice):
             raise UserError(
-                f"evaluate: {' and '.join(names)} repeat in {len(twice):,} of {len(log):,} rows (first: {_some(twice)}): a decision that is logged "
-                "twice counts twice. Drop the copies, or name the column that tells decisions apart: evaluate.decision."
+                f"evaluate: {' and '.join(names)} repeat in {len(twice):,} of {len(log):,} rows (first: {_some(twice)}): "
+                "a decision that is logged twice counts twice. Drop the copies, or name another column: evaluate.decision."
             )
     column, item = log.columns.candidates, log.columns.item
     if column is not None and item is not None:

@@ -73,6 +73,7 @@ def estimates_of(
     for one in found:
         others = {o.estimator.kind: o.estimate for o in found if o is not one and o.estimator.kind != "dm" and o.estimator.shrink is None}
         overview, kind = gathered.statistics.overview, one.estimator.kind
+        spread = design(one.sums, overview.buckets) if overview.clustered else 1.0
         ends = _interval(gathered, one, level, interval, reach)
         facts = Facts(
             kind=kind,
@@ -81,7 +82,7 @@ def estimates_of(
             overview=overview,
             weighing=one.sums.weighing,
             lost=lost(one.sums),
-            halves=halves(one.sums),
+            halves=halves(one.sums, spread),
             others=others,
             unsupported=gathered.support.lacking if gathered.support is not None else (0.0, 0),
             reward_range=reach,
@@ -103,7 +104,7 @@ def estimates_of(
                 ends.method,
                 one.setting,
                 _figures(facts),
-                tuple(_positions(one.sums, gathered.places, level)),
+                tuple(_positions(one.sums, gathered.places, level, spread)),
             )
         )
     return made
@@ -125,12 +126,18 @@ def ranked(
     return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else {}
 
 
-def halves(sums: Sums) -> tuple[Value, Value]:
-    """The estimate from the first and from the second half of the log."""
+def design(sums: Sums, buckets: Array) -> float:
+    """By how much clusters make the error larger than independent decisions would."""
+    plain = of_sums(sums).stderr
+    return of_sums(sums, buckets).stderr / plain if plain > 0 else 1.0
+
+
+def halves(sums: Sums, spread: float = 1.0) -> tuple[Value, Value]:
+    """The estimate from the first and from the second half of the log; `spread` is the design effect of clusters on errors."""
     empty = Moments(0.0, np.zeros(len(sums.names)), np.zeros((len(sums.names),) * 2))
     parts = [reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum % 2 == half], empty) for half in (0, 1)]
     first, second = (of_moments(sums.names, moments) for moments in parts)
-    return first, second
+    return first._replace(stderr=spread * first.stderr), second._replace(stderr=spread * second.stderr)
 
 
 def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
@@ -185,12 +192,13 @@ def _figures(facts: Facts) -> dict[str, float]:
     }
 
 
-def _positions(sums: Sums, places: tuple[Any, ...], level: float) -> list[dict[str, Any]]:
-    """The estimate at each position; decisions are taken as independent there."""
+def _positions(sums: Sums, places: tuple[Any, ...], level: float, spread: float) -> list[dict[str, Any]]:
+    """The estimate at each position."""
     z, found = float(stats.norm.ppf((1.0 + level) / 2.0)), []
     for number, place in enumerate(places):
         moments = reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum // 2 == number])
         value = of_moments(sums.names, moments)
+        value = value._replace(stderr=spread * value.stderr)
         ends = [value.value - z * value.stderr, value.value + z * value.stderr]
         found.append({"position": place, "decisions": value.decisions, "value": value.value, "stderr": value.stderr, "interval": ends})
     return sorted(found, key=lambda record: str(record["position"]))

@@ -65,6 +65,7 @@ def evaluate(
     Returns: estimates with verdicts, and the order of the policies.
     Raises: UserError for a log, a policy or a setting that can't be, with rows and mend.
 
+    >>> from recbayes.evaluation.logged import logged
     >>> found = evaluate("example:open_bandit_bts", [logged()], clicks="click", item="item_id", propensity="propensity_score",
     ...                  estimators=["ips"])
     >>> round(found.estimates[0].value, 4), found.estimates[0].verdict

@@ -1,7 +1,7 @@
 """A policy as it ships: the probabilities that an export's own `decide` answers, so what is judged is what will be served.
 
-The export is loaded as any server would load it, from the SavedModel and metadata.json. Its candidates in a row are the row's own list, else
-the items of the row's group, else all items that the log shows; their own counts are 0, as the log's clicks are what it is judged by.
+The export is loaded as any server would load it, from the SavedModel and metadata.json. Its candidates in a row are the row's own list,
+else the items of the row's group, else all items that the log shows; their own counts are 0: the log's clicks are what it is judged by.
 """
 
 from __future__ import annotations

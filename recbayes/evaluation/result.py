@@ -51,8 +51,9 @@ class Evaluation:
     policy's probability to be the best. about: rows, level, propensities, what is identified.
 
     >>> from recbayes.evaluation import evaluate, table
-    >>> from recbayes.log import example_path, read_log
-    >>> log = read_log("example:open_bandit", clicks="click", item="item_id", position="position", propensity="propensity_score", features=[])
+    >>> from recbayes.log import read_log
+    >>> roles = dict(clicks="click", item="item_id", position="position", propensity="propensity_score")
+    >>> log = read_log("example:open_bandit", **roles, features=[])
     >>> found = evaluate(log, [table("example:open_bandit_bts_policy", name="bts")], estimators=["ips", "snips"])
     >>> [(e.estimator, round(e.value, 5), e.verdict) for e in found.estimates]
     [('ips', 0.00457, 'do_not_trust'), ('snips', 0.00479, 'do_not_trust')]
@@ -89,7 +90,8 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(e.policy)}</td><td>{e.estimator}</td><td>{e.value:.5g}</td><td>{e.interval[0]:.5g} to {e.interval[1]:.5g}</td>"
+            f"<tr><td>{html.escape(e.policy)}</td><td>{e.estimator}</td><td>{e.value:.5g}</td>"
+            f"<td>{e.interval[0]:.5g} to {e.interval[1]:.5g}</td>"
             f"<td>{e.effective_clicks:,.1f}</td><td><b>{e.verdict.replace('_', ' ')}</b> {html.escape(e.reason)}</td></tr>"
             for e in self.estimates
         )

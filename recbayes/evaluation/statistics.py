@@ -28,7 +28,8 @@ class Overview(NamedTuple):
     """Of the rows' raw weights and rewards.
 
     rows: number of rows. decisions: those they stand for. matched: sum of the policy's probabilities of what was shown. weighing: of the
-    raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each bucket. clustered: whether decisions share clusters.
+    raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each bucket.
+    clustered: whether decisions share clusters.
     """
 
     rows: int

@@ -46,8 +46,8 @@ def table(path: LogSource, *, name: str = "") -> Target:
     wrong = np.flatnonzero(~((values >= 0) & (values <= 1 + TOLERANCE)))
     if len(wrong):
         raise UserError(
-            f"evaluate: policy {called}: probability[{wrong[0]}] is {values[wrong[0]]}, must be in [0, 1] ({len(wrong):,} of {len(values):,} rows "
-            f"are bad: {listed(wrong, 5)}). Write the policy's real probabilities."
+            f"evaluate: policy {called}: probability[{wrong[0]}] is {values[wrong[0]]}, must be in [0, 1] "
+            f"({len(wrong):,} of {len(values):,} rows are bad: {listed(wrong, 5)}). Write the policy's real probabilities."
         )
     return Target("table", called, lambda log: choices(log, rows, values, called))
 
@@ -140,8 +140,8 @@ def _contexts(log: Any, slots: Array, items: Any, probability: Array, name: str)
     if len(bad):
         lost = items.filter(pa.array(~allowed[context[bad[0]]] & (vectors[context[bad[0]]] > 0))).to_pylist()
         raise UserError(
-            f"evaluate: policy {name} chooses among other items than the log: in {len(bad):,} of {len(log):,} rows (first: {listed(bad, 5)}) up to "
-            f"{outside.max():.1%} of its probability is on items that {column} does not hold ({listed(lost, 5)}). "
+            f"evaluate: policy {name} chooses among other items than the log: in {len(bad):,} of {len(log):,} rows "
+            f"(first: {listed(bad, 5)}) up to {outside.max():.1%} of its probability is on items that {column} does not hold ({listed(lost, 5)}). "
             "Judge a policy over the same candidates, or those rows where they agree."
         )
     return context, first, vectors

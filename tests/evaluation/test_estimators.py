@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_shards_add_up(name):
     rows = of_arrays(**given)
     whole = Statistics.of(rows, [built(name)])
     cuts = [0, 1, 5000, 5003, 64_000, 100_000]
-    parts = merged(Statistics.of(rows.part(a, b), [built(name)]) for a, b in zip(cuts, cuts[1:]))
+    parts = merged(Statistics.of(rows.part(a, b), [built(name)]) for a, b in pairwise(cuts))
     threaded = Statistics.of(rows, [built(name)], threads=3)
     for other in (parts, threaded):
         np.testing.assert_allclose(of_sums(other.sums[0][0])[:2], of_sums(whole.sums[0][0])[:2], rtol=1e-12)
