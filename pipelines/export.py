@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import recbayes as rb
 from recbayes.config import Config, Export, Policy
 from recbayes.console import Console
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import served, served_clock
+from recbayes.pipelines.players import check_named, named_policy, served_clock
 from recbayes.run_folder import RunFolder
-from recbayes.types import UserError
 
 READS = ("log", "features", "simulate", "export", "seed")
 
@@ -55,33 +53,6 @@ def write(config: Config, folder: RunFolder, policy: Policy, target: Path) -> No
     )
 
 
-def named_policy(config: Config, folder: RunFolder, named: str | Policy) -> Policy:
-    """A policy by what the config calls it; `chosen` is the replay's."""
-    if named == "chosen":
-        named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
-    return named if isinstance(named, Policy) else simulated(config, named)
-
-
-def check_named(config: Config, named: str | Policy, key: str = "export.policy") -> None:
-    """Raises UserError unless a policy can be served."""
-    if named == "chosen":
-        if not served(config):
-            raise UserError(f"{key}: chosen, but no simulated policy is over the model. Add one, or name one here: {{kind: ucb}}")
-        return
-    policy = named if isinstance(named, Policy) else simulated(config, named, key)
-    if policy.learner is not None and not policy.learner.of_model:
-        raise UserError(f"{key}: {policy.name} learns from counts alone, and the export serves the model. Name a policy over density.")
-
-
 def policy_named(config: Config) -> str | Policy:
     """What export.policy says."""
     return config.export.policy if config.export is not None else "chosen"
-
-
-def simulated(config: Config, name: str, key: str = "export.policy") -> Policy:
-    """The simulated policy of that name."""
-    policies = {policy.name: policy for policy in config.simulate.policies} if config.simulate else {}
-    if name not in policies:
-        known = f"chosen, {', '.join(policies)}" if policies else "a mapping such as {kind: ucb}"
-        raise UserError(f"{key}: no policy is named {name!r}. It may be: {known}")
-    return policies[name]

@@ -141,7 +141,8 @@ def _contexts(log: Any, slots: Array, items: Any, probability: Array, name: str)
         lost = items.filter(pa.array(~allowed[context[bad[0]]] & (vectors[context[bad[0]]] > 0))).to_pylist()
         raise UserError(
             f"evaluate: policy {name} chooses among other items than the log: in {len(bad):,} of {len(log):,} rows "
-            f"(first: {listed(bad, 5)}) up to {outside.max():.1%} of its probability is on items that {column} does not hold ({listed(lost, 5)}). "
+            f"(first: {listed(bad, 5)}) up to {outside.max():.1%} of its probability is on items that {column} does not hold "
+            f"({listed(lost, 5)}). "
             "Judge a policy over the same candidates, or those rows where they agree."
         )
     return context, first, vectors

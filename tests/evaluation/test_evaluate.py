@@ -25,7 +25,7 @@ def bts():
 
 
 def test_the_published_figures(bts):
-    """IPS .004553 (published, 100,000 draws of the policy), SNIPS .00479 and DR .004727; DM .003545 by another model: within its own error."""
+    """IPS .004553 (published, 100,000 draws), SNIPS .00479 and DR .004727; DM .003545 by another model: within its own error."""
     assert bts.of("bts", "ips").value == pytest.approx(0.00457, abs=5e-6)
     assert bts.of("bts", "snips").value == pytest.approx(0.00479, abs=5e-6)
     direct, robust = bts.of("bts", "dm"), bts.of("bts", "dr")
@@ -145,7 +145,7 @@ def test_order_of_rows_and_names_does_not_matter():
 
 
 def test_candidates_of_each_row():
-    """Where rows name their candidates, a policy over the same ones is judged, and another is refused (tests/evaluation/test_bad_input.py)."""
+    """Where rows name their candidates, a policy over the same ones is judged; another is refused (see test_bad_input.py)."""
     data = logs.frame().assign(could=lambda f: [list(logs.ITEMS)] * len(f))
     found = rb.evaluate(logs.read(data, candidates="could"), [rb.table(logs.table(), name="t")], estimators=["ips", "dr"])
     plain = rb.evaluate(logs.read(), [rb.table(logs.table(), name="t")], estimators=["ips", "dr"])
