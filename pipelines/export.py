@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Any
 
 import recbayes as rb
 from recbayes.config import Config, Export, Policy
 from recbayes.console import Console
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import served, served_clock
+from recbayes.pipelines.players import check_named, named_policy, served_clock
 from recbayes.run_folder import RunFolder
-from recbayes.types import UserError
 
 READS = ("log", "features", "simulate", "export", "seed")
 
@@ -28,48 +27,32 @@ def needs(config: Config) -> tuple[str, ...]:
 
 def check(config: Config) -> None:
     """A policy that can be served."""
-    named = policy_named(config)
-    if named == "chosen":
-        if not served(config):
-            raise UserError("export.policy: chosen, but no simulated policy is over the model. Add one, or name one here: {kind: ucb}")
-        return
-    policy = named if isinstance(named, Policy) else simulated(config, named)
-    if policy.learner is not None and not policy.learner.of_model:
-        raise UserError(
-            f"export.policy: {policy.name} learns from counts alone, and the export serves the model. Name a policy over density."
-        )
+    check_named(config, policy_named(config))
 
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes export/."""
-    named, section = policy_named(config), config.export or Export()
-    if named == "chosen":
-        named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
-    policy = named if isinstance(named, Policy) else simulated(config, named)
+    policy = named_policy(config, folder, policy_named(config))
+    write(config, folder, policy, folder.output("export"))
+    return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
+
+
+def write(config: Config, folder: RunFolder, policy: Policy, target: Path) -> None:
+    """Exports a policy over the trained model."""
     test = logs(config)[1]
     some = test.take(range(min(15, len(test))))
     rb.export(
         rb.load(folder.path / "model"),
         policy.build(name=policy.name),
-        folder.output("export"),
+        target,
         metadata={"held_out": folder.stages["train"]["summary"], "config": config.model_dump(mode="json")},
         rows={feature.name: some.column(feature.name) for feature in config.features},
         seed=config.seed,
-        floor=section.floor,
+        floor=(config.export or Export()).floor,
         **(served_clock(folder) if "simulate" in needs(config) else {}),
     )
-    return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
 
 
 def policy_named(config: Config) -> str | Policy:
     """What export.policy says."""
     return config.export.policy if config.export is not None else "chosen"
-
-
-def simulated(config: Config, name: str) -> Policy:
-    """The simulated policy of that name."""
-    policies = {policy.name: policy for policy in config.simulate.policies} if config.simulate else {}
-    if name not in policies:
-        known = f"chosen, {', '.join(policies)}" if policies else "a mapping such as {kind: ucb}"
-        raise UserError(f"export.policy: no policy is named {name!r}. It may be: {known}")
-    return policies[name]

@@ -22,6 +22,15 @@ def logs(config: Config) -> tuple[Any, Any]:
     return _split(config.log, _columns(config), config.seed)
 
 
+def judged_log(config: Config, test_only: bool) -> Any:
+    """The log that policies are judged on, or its test rows, with the columns that the evaluation looks at."""
+    assert config.evaluate is not None
+    names = tuple(dict.fromkeys([*_columns(config), *config.evaluate.given, *filter(None, [config.evaluate.decision])]))
+    if config.log.test_path is not None and test_only:
+        return _read(config.log, config.log.test_path, names)
+    return _split(config.log, names, config.seed)[1] if test_only else _read(config.log, config.log.path, names)
+
+
 def features(config: Config) -> list[Any]:
     """The features as the library's own."""
     if not config.features:
@@ -31,7 +40,7 @@ def features(config: Config) -> list[Any]:
 
 @cache
 def _read(log: LogSection, path: str, names: tuple[str, ...]) -> Any:
-    return rb.read_log(path, **log.columns.model_dump(), features=names, on_bad_rows=log.on_bad_rows)
+    return rb.read_log(path, **log.columns.model_dump(), features=names, reward_range=log.reward_range, on_bad_rows=log.on_bad_rows)
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 
 from recbayes.config import Config, Policy
 from recbayes.run_folder import RunFolder
+from recbayes.types import UserError
 
 
 def needs_model(config: Config) -> bool:
@@ -47,3 +48,30 @@ def served_clock(folder: RunFolder) -> dict[str, Any]:
     replayed = json.loads(file.read_text(encoding="utf-8"))
     horizon = replayed["decisions"] / replayed["groups"]
     return {"defaults": {"remaining": round(horizon), "batch": max(round(horizon / replayed["steps"]), 1)}}
+
+
+def named_policy(config: Config, folder: RunFolder, named: str | Policy) -> Policy:
+    """A policy by what the config calls it; `chosen` is the replay's."""
+    if named == "chosen":
+        named = json.loads((folder.path / "simulation.json").read_text(encoding="utf-8"))["chosen"]
+    return named if isinstance(named, Policy) else simulated(config, named)
+
+
+def check_named(config: Config, named: str | Policy, key: str = "export.policy") -> None:
+    """Raises UserError unless a policy can be served."""
+    if named == "chosen":
+        if not served(config):
+            raise UserError(f"{key}: chosen, but no simulated policy is over the model. Add one, or name one here: {{kind: ucb}}")
+        return
+    policy = named if isinstance(named, Policy) else simulated(config, named, key)
+    if policy.learner is not None and not policy.learner.of_model:
+        raise UserError(f"{key}: {policy.name} learns from counts alone, and the export serves the model. Name a policy over density.")
+
+
+def simulated(config: Config, name: str, key: str = "export.policy") -> Policy:
+    """The simulated policy of that name."""
+    policies = {policy.name: policy for policy in config.simulate.policies} if config.simulate else {}
+    if name not in policies:
+        known = f"chosen, {', '.join(policies)}" if policies else "a mapping such as {kind: ucb}"
+        raise UserError(f"{key}: no policy is named {name!r}. It may be: {known}")
+    return policies[name]

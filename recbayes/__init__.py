@@ -29,6 +29,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.calibration": ("calibrate",),
     "recbayes.policies": ("choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb", "thompson", "ucb", "uniform"),
     "recbayes.replay": ("counts", "density", "queue", "replay"),
+    "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),
     "recbayes.report": ("report",),
 }

@@ -20,6 +20,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
@@ -120,6 +121,7 @@ class LogSection(Section):
     test_path: str | None = Field(None, description="a separate test log; replaces the split")
     columns: Columns = Field(description="roles")
     split: Split = Field(Split(), description="training and test rows")
+    reward_range: tuple[float, float] | None = Field(None, description="smallest and largest value that a reward can take")
     on_bad_rows: Literal["fail", "quarantine"] = Field("fail", description="stop, or set bad rows aside in the run folder and say how many")
 
 
@@ -247,6 +249,66 @@ PolicyOrName = Annotated[
 ]
 
 
+class Target(Plugin):
+    """A policy to evaluate: a table of probabilities, the log's own, or one of the run as its export decides."""
+
+    room: ClassVar[str] = "evaluation:Target"
+    supplied: ClassVar[frozenset[str]] = frozenset({"folder"})
+
+    name: str = Field("", description="left out: the table's file, the exported policy's name, or logged")
+    policy: PolicyOrName | None = Field(None, description="exported: chosen, a simulated policy's name, or {kind: ...} over the density")
+
+    @model_validator(mode="after")
+    def _name(self) -> Self:
+        if self.policy is not None and self.kind != "exported":
+            fault = ("policy", f"{self.kind} takes none: it is for kind exported")
+            raise PydanticCustomError("plugin", "no policy", {"faults": [fault]})
+        if self.kind == "exported":
+            policy = self.policy or "chosen"
+            object.__setattr__(self, "policy", policy)
+            object.__setattr__(self, "name", self.name or (policy if isinstance(policy, str) else policy.name))
+        elif not self.name:
+            path = str(self.settings.get("path", ""))
+            object.__setattr__(self, "name", PurePath(path.removeprefix("example:")).stem or self.kind)
+        return self
+
+
+class Estimator(Plugin):
+    """An off-policy estimator."""
+
+    room: ClassVar[str] = "evaluation.estimators:Estimator"
+
+
+class Evaluate(Section):
+    """Policies judged from the log's propensities."""
+
+    policies: tuple[Target, ...] = Field(description="{kind: table, path: FILE}, logged, {kind: exported, policy: NAME}")
+    estimators: tuple[Estimator, ...] = Field(
+        default_factory=lambda: tuple(Estimator(kind=kind) for kind in ("ips", "snips", "dm", "dr")),
+        description="names or mappings with a setting; the last but dm ranks the policies",
+    )
+    rows: Literal["auto", "all", "test"] = Field("auto", description="auto: the test rows if a policy was learnt from the others, else all")
+    reward_model: Literal["rates", "fitted"] = Field(
+        "rates", description="q of dm, dr: items' shrunk rates, or the config's model, cross-fitted"
+    )
+    folds: int = Field(10, ge=2, description="of the cross-fitting, by cluster")
+    level: float = Field(0.95, gt=0, lt=1, description="of the intervals")
+    interval: Literal["auto", "normal", "bootstrap", "bernstein"] = Field("auto", description="auto: the bootstrap unless the log is large")
+    propensities: Literal["auto", "logged", "fitted"] = Field("auto", description="auto: fitted where the log has none, and marked so")
+    given: tuple[str, ...] = Field((), description="columns that the logging policy may have looked at, for fitted propensities")
+    decision: str | None = Field(None, description="column that tells decisions apart: no two rows share it (and the position)")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for what, names in (("policies", [p.name for p in self.policies]), ("estimators", [e.kind for e in self.estimators])):
+            clashes = [name for name, times in Counter(names).items() if times > 1]
+            if not names:
+                raise ValueError(f"no {what}: name some")
+            if clashes:
+                raise ValueError(f"several {what} are named {', '.join(clashes)}: give each a name of its own, or leave one out")
+        return self
+
+
 class Export(Section):
     """The SavedModel's policy."""
 
@@ -267,6 +329,7 @@ class Config(Section):
     posterior: Posterior = Field(default_factory=lambda: Posterior(kind="last_layer"), description="the model's own doubt")
     train: Train = Field(Train(), description="the training loop")
     simulate: Simulate | None = Field(None, description="replay; left out: no simulation")
+    evaluate: Evaluate | None = Field(None, description="policies judged from logged propensities; left out: none")
     export: Export | None = Field(None, description="the SavedModel; left out: none")
 
 

@@ -102,10 +102,11 @@ class _Builder(NamedTuple):
 def _builders(room: str) -> dict[str, _Builder]:
     """The functions of a room, by name. Its folder is found without running its __init__, which may import TensorFlow."""
     folder, _, wanted = room.partition(":")
-    spec = find_spec(f"recbayes.{folder}")
+    first, *inner = folder.split(".")
+    spec = find_spec(f"recbayes.{first}")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"recbayes has no room {folder!r}")
-    home = Path(spec.submodule_search_locations[0])
+    home = Path(spec.submodule_search_locations[0], *inner)
     named = _named(home / "__init__.py")
     return {
         node.name: _Builder(f"recbayes.{folder}.{path.stem}", node)

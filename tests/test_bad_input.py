@@ -237,3 +237,31 @@ def test_odd_single_groups_are_warnings(desk, what):
     done = recbayes("audit", desk / "config.yaml", "--out", desk / "odd", f"log.path={desk / 'odd.parquet'}")
     assert done.exit_code == 0, done.stderr
     assert "warn" in done.stderr
+
+
+def test_nothing_to_evaluate_is_said(desk):
+    says(refused(desk, command="evaluate"), "evaluate", "no such section", "kind: table")
+
+
+def test_a_policy_to_evaluate_that_is_not_there(desk):
+    given = "evaluate.policies=[{kind: table, path: %s}]"
+    says(refused(desk, given % (desk / "policy.parquet"), command="evaluate"), "no such file", "policy.parquet")
+    good()[["arm"]].assign(probability=0.5).to_parquet(desk / "policy.parquet")
+    says(refused(desk, given % (desk / "policy.parquet"), command="evaluate"), "policy", "do not sum to 1")
+    says(refused(desk, "evaluate.policies=[{kind: tabel}]", command="evaluate"), "evaluate.policies.0.kind", "Did you mean table?")
+    says(refused(desk, "evaluate.policies=[{kind: table}]", command="evaluate"), "evaluate.policies.0.path", "needs a value")
+    says(refused(desk, "evaluate.policies=[logged, logged]", command="evaluate"), "named logged", "name of its own")
+    says(refused(desk, "evaluate.policies=[{kind: exported, policy: counts/greedy}]", command="evaluate"), "counts alone")
+    says(refused(desk, "evaluate.policies=[{kind: logged, policy: chosen}]", command="evaluate"), "kind exported")
+
+
+def test_an_estimator_that_is_not_there(desk):
+    wrong = ["evaluate.policies=[logged]", "evaluate.estimators=[ips, {kind: clipped_ips, clap: 3}, sinps]"]
+    says(refused(desk, *wrong, command="evaluate"), "Did you mean clip?", "Did you mean snips?", "2 faults")
+
+
+def test_a_decision_logged_twice(desk):
+    log = good().assign(id=range(ROWS), chance=0.25)
+    log.loc[3, "id"] = 2
+    given = ["evaluate={policies: [logged], decision: id}", "log.columns.propensity=chance"]
+    says(refused(desk, *given, log=log, command="evaluate"), "id", "2 of 40 rows", "2, 3", "Drop the copies")

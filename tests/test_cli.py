@@ -63,7 +63,7 @@ def recipes(monkeypatch):
 def test_help_names_every_command():
     shown = recbayes("--help")
     assert shown.exit_code == 0
-    for command in ("run", "audit", "train", "simulate", "export", "report", "predict", "check", "ls", "cp", "validate"):
+    for command in ("run", "audit", "train", "simulate", "evaluate", "export", "report", "predict", "check", "ls", "cp", "validate"):
         assert command in shown.stdout
         assert recbayes(command, "--help").exit_code == 0
 

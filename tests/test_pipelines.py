@@ -15,6 +15,7 @@ from recbayes.types import UserError
 
 ROOT = Path(__file__).parent.parent
 ALL = ["audit", "train", "simulate", "export", "report"]
+STAGES = [*ALL, "evaluate"]
 LEAST = {"log": {"path": "example:upworthy", "columns": {"clicks": "clicks"}}}
 
 
@@ -29,7 +30,11 @@ LEAST = {"log": {"path": "example:upworthy", "columns": {"clicks": "clicks"}}}
         ("quickstart", ["simulate.policies=[uniform, {kind: greedy, learner: counts}]"], "simulate", ["audit", "simulate"]),
         ("quickstart", ["simulate=null", "export=null"], "report", ["audit", "train", "report"]),
         ("quickstart", ["features=[]", "simulate=null", "export=null"], "report", ["audit", "report"]),
-        ("open_bandit", [], "report", ["audit", "train", "export", "report"]),
+        ("open_bandit", [], "report", ["audit", "train", "evaluate", "export", "report"]),
+        ("open_bandit", [], "evaluate", ["audit", "evaluate"]),
+        ("open_bandit", ["features=[]", "export=null"], "report", ["audit", "evaluate", "report"]),
+        ("open_bandit", ["evaluate.policies=[{kind: exported, policy: {kind: ucb}}]"], "evaluate", ["audit", "train", "evaluate"]),
+        ("quickstart", ["evaluate={policies: [exported]}"], "evaluate", ["audit", "train", "simulate", "evaluate"]),
         ("upworthy", [], "report", ALL),
     ],
 )
@@ -98,8 +103,8 @@ def test_recipes_are_short_and_hold_no_mathematics():
 
 def test_every_recipe_says_what_it_reads():
     """A section that is read but not named would leave a stage up to date after it changed."""
-    for stage in ALL:
+    for stage in STAGES:
         text = (ROOT / "pipelines" / f"{stage}.py").read_text(encoding="utf-8")
         used = {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "config"}
-        used -= {"model_dump", "runtime", "audit"}  # what is written down, where it runs, which failures are accepted
+        used -= {"model_dump", "model_dump_json", "runtime", "audit"}  # what is written down, where it runs, which failures are accepted
         assert used <= set(recipe(stage).READS), stage

@@ -35,6 +35,10 @@ def decide(run: Run) -> Decision:
 
 
 def _no_replay(run: Run) -> str:
+    estimates = (run.evaluation or {}).get("estimates") or ()
+    if estimates:
+        trusted = sum(estimate["verdict"] == "trust" for estimate in estimates)
+        return f"Policies were judged from the log: {trusted} of {len(estimates)} estimates can be trusted."
     if run.calibration is not None:
         share = percent(run.calibration["coverage"]["0.9"])
         return f"The model's 90% intervals hold {share} of held-out click counts; no policy was replayed yet."

@@ -27,6 +27,7 @@ from recbayes.report.sections.training import training
 NAV = {
     "replay": "Exploring",
     "policies": "Policies",
+    "evaluation": "From the log",
     "calibration": "Calibration",
     "doubt": "Doubt",
     "audit": "The log",

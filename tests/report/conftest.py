@@ -213,7 +213,12 @@ def write_rest(folder: Path) -> None:
         ["bts", "ips", 0.00455, 0.0011, [0.0024, 0.0067], 812.0, 31.0, "do_not_trust", f"31 effective clicks, under 50 {HOSTILE}"],
         ["bts", "dr", 0.00473, 0.0008, [0.0031, 0.0063], 812.0, 64.0, "trust", ""],
     ]
-    _dump(folder / "evaluation.json", {"estimates": [dict(zip(names, row)) for row in estimates]})
+    estimates.append(["none", "ips", None, None, [None, None], 0.0, 0.0, "do_not_trust", "No overlap"])
+    records = [dict(zip(names, row)) | {"positions": []} for row in estimates]
+    records[0]["positions"] = [{"position": 1, "decisions": 5000.0, "value": 0.004, "stderr": 0.001, "interval": [0.002, 0.006]}]
+    order = {"better": "bts", "worse": "none", "difference": 0.001, "stderr": 0.001, "probability": 0.84}
+    ranking = {"pairs": [order | {"estimator": "dr", "verdict": "caution"}], "best": {"bts": 0.84}}
+    _dump(folder / "evaluation.json", {"estimates": records, "ranking": ranking, "identified": [f"Not identified: {HOSTILE}"]})
     (folder / "export").mkdir(exist_ok=True)
     inputs = [
         {"name": "headline", "dtype": "string", "shape": ["B", "A"], "feature": "headline", "default": "", "meaning": "text of the item"},

@@ -1,0 +1,171 @@
+"""Is the verdict right? Off-policy estimates on thousands of simulated logs with known value.
+
+    python benchmarks/evaluation_study.py [--logs 60]
+
+Worlds differ in click rate, size, overlap of the logging policy and distance of the judged one: 72 of them, so many logs each. Beside them,
+logs with a fault that no formula sees: propensities that are wrong, items that the log never shows, rates that change half way. Printed and
+kept in benchmarks/results/evaluation_study.json, by estimator: the largest |z| of the bias (against the exact standard deviation)
+where theory says unbiased, how often 95% intervals cover by verdict, and how many of the misses by more than three stated errors carry
+a doubt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recbayes.evaluation.estimating import Gathered, estimates_of
+from recbayes.evaluation.estimators import clipped_ips, dr, dros, ips, sndr, snips, sub_gaussian, switch_dr
+from recbayes.evaluation.logged import logged
+from recbayes.evaluation.rows import of_arrays
+from recbayes.evaluation.statistics import Statistics
+from recbayes.types import Array
+
+RESULTS = Path(__file__).parent / "results" / "evaluation_study.json"
+ESTIMATORS = [ips(), snips(), clipped_ips(), sub_gaussian(), dr(), sndr(), switch_dr(), dros()]
+RATES, SIZES = (0.01, 0.1), (500, 2000, 8000, 30_000)
+OVERLAPS = {"uniform": 0.0, "leaning": 1.0, "sharp": 2.5}
+DISTANCES = {"near": 0.5, "middle": 1.5, "far": 3.0}
+FAULTS = ("wrong propensities", "missing items", "drift")
+CONTEXTS, ARMS = 10, 20
+
+
+class World(NamedTuple):
+    """True rates, a model's guess of them, logging and judged policy; each [CONTEXTS, ARMS]."""
+
+    rate: Array
+    model: Array
+    logging: Array
+    target: Array
+
+    @property
+    def value(self) -> float:
+        """Of the judged policy."""
+        return float((self.target * self.rate).sum(1).mean())
+
+    def stddev(self, doubly_robust: bool) -> float:
+        """Of one row's term, exactly."""
+        weight, q = self.target / self.logging, self.model if doubly_robust else np.zeros_like(self.rate)
+        level = (self.target * q).sum(1, keepdims=True)
+        click, none = (level + weight * (1.0 - q)) ** 2, (level - weight * q) ** 2
+        second = (self.logging * (self.rate * click + (1.0 - self.rate) * none)).sum(1).mean()
+        return float(np.sqrt(second - self.value**2))
+
+
+def world(rng: np.random.Generator, rate: float, overlap: float, distance: float) -> World:
+    """A made-up one."""
+    effect = rng.normal(0.0, 0.5, (CONTEXTS, ARMS))
+    true = rate * np.exp(effect - 0.125)
+    liking = rng.normal(0.0, 1.0, (CONTEXTS, ARMS))
+    model = np.clip(true * np.exp(rng.normal(0.0, 0.3, true.shape)), 0.0, 1.0)
+    return World(np.minimum(true, 0.9), model, softmax(overlap * liking), softmax(overlap * liking * 0.3 + distance * effect * 2.0))
+
+
+def softmax(scores: Array) -> Array:
+    """Rows that sum to 1."""
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def draw(rng: np.random.Generator, at: World, n: int, fault: str = "") -> dict[str, Array]:
+    """A log of n rows, with a fault or without."""
+    context = rng.integers(0, CONTEXTS, n)
+    logging = at.logging
+    if fault == "missing items":
+        logging = np.where(at.logging < np.quantile(at.logging, 0.6, axis=1, keepdims=True), at.logging, 0.0)
+        logging = logging / logging.sum(1, keepdims=True)
+    arm = (rng.random(n)[:, None] > logging.cumsum(1)[context]).sum(1).clip(max=ARMS - 1)
+    rate = at.rate[context, arm]
+    if fault == "drift":
+        rate = np.where(np.arange(n) < n / 2, rate * 0.5, np.minimum(rate * 1.5, 1.0))
+    stated = logging[context, arm]
+    if fault == "wrong propensities":
+        stated = np.minimum(stated**0.8, 1.0)
+    reward = (rng.random(n) < rate).astype(np.float64)
+    expected = (at.target * at.model).sum(1)[context]
+    return {
+        "reward": reward,
+        "propensity": stated,
+        "target": at.target[context, arm],
+        "predicted": at.model[context, arm],
+        "expected": expected,
+    }
+
+
+def cells(logs: int) -> Iterator[tuple[str, str, int, World, int]]:
+    """(name, fault, rows, world, number of logs) of every cell of the study."""
+    rng = np.random.default_rng(0)
+    for rate, (overlap, lean), (distance, far), size in product(RATES, OVERLAPS.items(), DISTANCES.items(), SIZES):
+        yield f"rate {rate} {overlap} {distance} {size}", "", size, world(rng, rate, lean, far), logs
+    for fault, (distance, far), size in product(FAULTS, DISTANCES.items(), SIZES[1:]):
+        yield f"{fault} {distance} {size}", fault, size, world(rng, 0.1, 1.0, far), max(logs // 3, 2)
+
+
+def judged(rng: np.random.Generator, at: World, n: int, fault: str) -> list[dict[str, Any]]:
+    """Each estimator's figures on one log."""
+    statistics = Statistics.of(of_arrays(**draw(rng, at, n, fault)), ESTIMATORS)
+    target = logged()._replace(own=False)
+    found = estimates_of(target, Gathered(statistics, None, np.zeros(2)), ESTIMATORS, 0.95, "auto", (0.0, 1.0), ())
+    return [
+        {
+            "estimator": one.estimator,
+            "error": one.value - at.value,
+            "misses": abs(one.value - at.value) / one.stderr if one.stderr > 0 else np.inf,
+            "covers": one.interval[0] <= at.value <= one.interval[1],
+            "verdict": one.verdict,
+            "checks": [doubt.check for doubt in one.doubts],
+            "clicks": one.effective_clicks,
+        }
+        for one in found
+    ]
+
+
+def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of some estimates on logs."""
+    figures: dict[str, Any] = {"estimates": len(records)}
+    for verdict in ("trust", "caution", "do_not_trust"):
+        part = [r["covers"] for r in records if r["verdict"] == verdict]
+        figures[verdict] = {"estimates": len(part), "coverage": round(float(np.mean(part)), 4) if part else None}
+    missed = [r["verdict"] != "trust" for r in records if r["misses"] > 3]
+    return figures | {"misses": len(missed), "misses_flagged": round(float(np.mean(missed)), 4) if missed else None}
+
+
+def main() -> None:
+    """Runs the study, prints one line of JSON and keeps it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--logs", type=int, default=60)
+    parser.add_argument("--raw", type=Path, default=None, help="keep every estimate here, as JSON")
+    options = parser.parse_args()
+    rng, records, biases, number = np.random.default_rng(1), [], {"ips": [], "dr": []}, 0  # type: ignore[var-annotated]
+    for name, fault, size, at, logs in cells(options.logs):
+        found = [judged(rng, at, size, fault) for _ in range(logs)]
+        number += logs
+        flat = [record | {"cell": name, "fault": fault} for one in found for record in one]
+        records += flat
+        for kind, errors in biases.items():
+            if not fault:
+                mean = np.mean([r["error"] for r in flat if r["estimator"] == kind])
+                errors.append(mean / (at.stddev(kind == "dr") / np.sqrt(size * logs)))
+    if options.raw:
+        options.raw.write_text(json.dumps(records, default=float))
+    by_estimator = {e.kind: summary([r for r in records if r["estimator"] == e.kind]) for e in ESTIMATORS}
+    bias = {
+        kind: {"largest_z": round(float(np.abs(z).max()), 2), "cells": len(z), "mean_square_z": round(float(np.square(z).mean()), 3)}
+        for kind, z in biases.items()
+    }
+    report = {"benchmark": "evaluation_study", "logs": number, "bias": bias, "all": summary(records), "by_estimator": by_estimator}
+    report["sound_logs"] = summary([r for r in records if not r["fault"]])
+    report["faults"] = {fault: summary([r for r in records if r["fault"] == fault]) for fault in FAULTS}
+    print(json.dumps(report))
+    if options.logs >= 60:
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

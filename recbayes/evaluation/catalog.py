@@ -1,0 +1,50 @@
+"""An item's own features, looked up by the item: what a model needs to judge an item that a row did not show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from recbayes.evaluation.target import contexts
+from recbayes.log.columns import listed
+from recbayes.log.counts import equal_rows
+from recbayes.types import Array, UserError
+
+
+class Catalog(NamedTuple):
+    """A row of each item, [items]: its features are those of the first row that shows it."""
+
+    items: pd.Index
+    features: Any
+
+    @classmethod
+    def of(cls, log: Any, names: Sequence[str]) -> Catalog:
+        """Of all items that a log shows."""
+        first = contexts(equal_rows(log.table, [log.columns.item])[0])[1]
+        table = pa.table({name: log.column(name).take(pa.array(first)) for name in names}) if names else None
+        return cls(pd.Index(np.asarray(log.item)[first]), table)
+
+    def rows(self, items: Array, who: str) -> Array:
+        """Where each item's features are.
+
+        Raises: UserError for items that the log never shows.
+        """
+        found = self.items.get_indexer(pd.Index(np.asarray(items).ravel()))
+        if (found < 0).any():
+            lost = pd.unique(np.asarray(items).ravel()[found < 0])
+            raise UserError(
+                f"evaluate: {who} needs the features of {len(lost):,} items that the log never shows ({listed(lost, 5)}). "
+                "Use rates, or leave those items out of the policy."
+            )
+        return found.reshape(np.shape(items))
+
+    def columns(self, places: Array) -> dict[str, Any]:
+        """The features of items at these places, [m]."""
+        if self.features is None:
+            return {}
+        taken = self.features.take(pa.array(places))
+        return {name: taken.column(name) for name in taken.column_names}

@@ -1,0 +1,204 @@
+"""From what one pass gathered of a policy to its estimates, and to the order of several policies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from recbayes.evaluation.estimators.base import Estimator
+from recbayes.evaluation.intervals import Interval, Method, bernstein, bootstrap, method_for, normal
+from recbayes.evaluation.moments import Moments
+from recbayes.evaluation.ranking import Pair, best, pair
+from recbayes.evaluation.result import Estimate
+from recbayes.evaluation.slope import choose
+from recbayes.evaluation.statistics import Statistics
+from recbayes.evaluation.sums import Sums
+from recbayes.evaluation.support import Support
+from recbayes.evaluation.target import Target
+from recbayes.evaluation.value import Value, lost, of_moments, of_sums
+from recbayes.evaluation.verdict import RANKS, Doubt, Facts, judge
+from recbayes.types import Array
+
+
+class Gathered(NamedTuple):
+    """Of one policy: sums, support, each fold's expected rewards summed over decisions, and the names of the positions (if few)."""
+
+    statistics: Statistics
+    support: Support | None
+    by_fold: Array
+    places: tuple[Any, ...] = ()
+
+    def merge(self, other: Gathered) -> Gathered:
+        """Of both parts' rows."""
+        support = self.support.merge(other.support) if self.support is not None and other.support is not None else self.support
+        return Gathered(self.statistics.merge(other.statistics), support, self.by_fold + other.by_fold, self.places)
+
+
+class Chosen(NamedTuple):
+    """An estimator at the setting that was given or chosen, with its estimate."""
+
+    estimator: Estimator
+    setting: float | None
+    sums: Sums
+    estimate: Value
+
+
+def chosen(gathered: Gathered, estimator: Estimator, place: int) -> Chosen:
+    """An estimator's estimate at its setting; `place` is its number among those asked for."""
+    candidates = gathered.statistics.sums[place]
+    values = [_value(gathered, estimator, sums) for sums in candidates]
+    taken = choose(values) if len(values) > 1 else 0
+    return Chosen(estimator, estimator.settings[taken], candidates[taken], values[taken])
+
+
+def estimates_of(
+    target: Target,
+    gathered: Gathered,
+    asked: Sequence[Estimator],
+    level: float,
+    interval: Method,
+    span: tuple[float, float] | None,
+    doubts: tuple[Doubt, ...],
+) -> list[Estimate]:
+    """One policy's estimates, in the order asked for."""
+    found = [chosen(gathered, estimator, place) for place, estimator in enumerate(asked)]
+    reach = span or gathered.statistics.overview.rewards
+    made = []
+    for one in found:
+        others = {o.estimator.kind: o.estimate for o in found if o is not one and o.estimator.kind != "dm" and o.estimator.shrink is None}
+        overview, kind = gathered.statistics.overview, one.estimator.kind
+        spread = design(one.sums, overview.buckets) if overview.clustered else 1.0
+        ends = _interval(gathered, one, level, interval, reach)
+        facts = Facts(
+            kind=kind,
+            estimate=one.estimate,
+            interval=ends,
+            overview=overview,
+            weighing=one.sums.weighing,
+            lost=lost(one.sums),
+            halves=halves(one.sums, spread),
+            others=others,
+            unsupported=gathered.support.lacking if gathered.support is not None else (0.0, 0),
+            reward_range=reach,
+            clusters=int(np.count_nonzero(overview.buckets)),
+            weighted=kind != "dm",
+            propensities=() if target.own else doubts,
+        )
+        verdict = judge(facts)
+        made.append(
+            Estimate(
+                target.name,
+                kind,
+                one.estimate.value,
+                one.estimate.stderr,
+                (ends.low, ends.high),
+                one.sums.weighing.effective_rows if kind != "dm" else overview.weighing.effective_rows,
+                one.sums.weighing.effective_clicks if kind != "dm" else overview.weighing.effective_clicks,
+                *verdict,
+                ends.method,
+                one.setting,
+                _figures(facts),
+                tuple(_positions(one.sums, gathered.places, level, spread)),
+            )
+        )
+    return made
+
+
+def ranked(
+    gathered: Mapping[str, Gathered], asked: Sequence[Estimator], estimates: Sequence[Estimate]
+) -> tuple[tuple[Pair, ...], dict[str, float]]:
+    """The order of all pairs of policies by the estimator asked for last (but the direct method), and each one's chance to be best."""
+    place = max((i for i, estimator in enumerate(asked) if estimator.kind != "dm"), default=0)
+    kind = asked[place].kind
+    sums = {name: chosen(one, asked[place], place).sums for name, one in gathered.items()}
+    verdicts = {e.policy: e.verdict for e in estimates if e.estimator == kind}
+    known = {name: one for name, one in sums.items() if math.isfinite(of_sums(one).value)}
+    buckets = next(iter(gathered.values())).statistics.overview.buckets
+    pairs = [
+        pair((a, known[a]), (b, known[b]), buckets, kind, max(verdicts[a], verdicts[b], key=RANKS.index)) for a, b in combinations(known, 2)
+    ]
+    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else {}
+
+
+def design(sums: Sums, buckets: Array) -> float:
+    """By how much clusters make the error larger than independent decisions would."""
+    plain = of_sums(sums).stderr
+    return of_sums(sums, buckets).stderr / plain if plain > 0 else 1.0
+
+
+def halves(sums: Sums, spread: float = 1.0) -> tuple[Value, Value]:
+    """The estimate from the first and from the second half of the log; `spread` is the design effect of clusters on errors."""
+    empty = Moments(0.0, np.zeros(len(sums.names)), np.zeros((len(sums.names),) * 2))
+    parts = [reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum % 2 == half], empty) for half in (0, 1)]
+    first, second = (of_moments(sums.names, moments) for moments in parts)
+    return first._replace(stderr=spread * first.stderr), second._replace(stderr=spread * second.stderr)
+
+
+def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
+    """The estimate with its error; the direct method's holds the error of fitting its model."""
+    overview = gathered.statistics.overview
+    if overview.matched == 0 and estimator.kind != "dm":
+        return Value(math.nan, math.nan, overview.decisions)
+    found = of_sums(sums, overview.buckets if overview.clustered else None)
+    if estimator.kind != "dm":
+        return found
+    fits = gathered.by_fold / overview.decisions
+    jackknife = (len(fits) - 1) / len(fits) * float(np.square(fits - fits.mean()).sum())
+    return found._replace(stderr=math.sqrt(found.stderr**2 + jackknife))
+
+
+def _interval(gathered: Gathered, one: Chosen, level: float, method: Method, span: tuple[float, float]) -> Interval:
+    overview, value = gathered.statistics.overview, one.estimate
+    if not math.isfinite(value.value):
+        return Interval(math.nan, math.nan, "none")
+    if one.estimator.kind == "dm":  # its error is the jackknife's, with a degree of freedom less than folds
+        return normal(value, level, len(gathered.by_fold))
+    taken = method_for(method, value.decisions, one.sums.weighing.effective_clicks)
+    if taken == "bootstrap":
+        return bootstrap(one.sums, overview.buckets, level)
+    if taken == "bernstein":
+        return bernstein(one.sums, value, level, _reach(gathered, one, span))
+    return normal(value, level, int(np.count_nonzero(overview.buckets)) if overview.clustered else overview.rows)
+
+
+def _reach(gathered: Gathered, one: Chosen, span: tuple[float, float]) -> float:
+    """The largest distance between two terms: no weight exceeds 1 / the smallest propensity, nor what shrinking lets through."""
+    largest = 1.0 / gathered.statistics.overview.propensities[0]
+    if one.estimator.shrink is not None and one.setting is not None:
+        weights = np.geomspace(1e-6, largest, 2000)
+        largest = float(one.estimator.shrink(weights, one.setting).max())
+    model = 1.0 if one.estimator.needs_model else 0.0
+    return (largest + model) * (span[1] - span[0])
+
+
+def _figures(facts: Facts) -> dict[str, float]:
+    """What the verdict looked at, for those who want to look themselves."""
+    raw, n = facts.overview.weighing, facts.overview.decisions
+    return {
+        "mean_weight": raw.weight / n,
+        "largest_weight": float(facts.overview.largest.max(initial=0.0)),
+        "largest_share": facts.weighing.largest_share,
+        "matched_share": facts.overview.matched / n,
+        "clicks": facts.weighing.rewarded,
+        "unsupported": facts.unsupported[0],
+        "first_half": facts.halves[0].value,
+        "second_half": facts.halves[1].value,
+    }
+
+
+def _positions(sums: Sums, places: tuple[Any, ...], level: float, spread: float) -> list[dict[str, Any]]:
+    """The estimate at each position."""
+    z, found = float(stats.norm.ppf((1.0 + level) / 2.0)), []
+    for number, place in enumerate(places):
+        moments = reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum // 2 == number])
+        value = of_moments(sums.names, moments)
+        value = value._replace(stderr=spread * value.stderr)
+        ends = [value.value - z * value.stderr, value.value + z * value.stderr]
+        found.append({"position": place, "decisions": value.decisions, "value": value.value, "stderr": value.stderr, "interval": ends})
+    return sorted(found, key=lambda record: str(record["position"]))

@@ -1,0 +1,103 @@
+"""Three intervals of an estimate, and which one to take.
+
+normal: Student's on the influence values. bootstrap: the percentiles of the estimate over resampled clusters, numerator and denominator
+together. bernstein: empirical Bernstein, which holds for any number of rows where weights and rewards are bounded, and is wide.
+
+Source: Efron and Tibshirani 1993, ch. 13; Poisson weights: Hanley and MacGibbon 2006, CMPB 83(1); Maurer and Pontil 2009,
+arXiv:0907.3740.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from recbayes.evaluation.rows import BUCKETS
+from recbayes.evaluation.sums import Sums
+from recbayes.evaluation.value import Value, linear
+from recbayes.types import Array
+
+Method = Literal["auto", "normal", "bootstrap", "bernstein"]
+RESAMPLES = 1000
+MANY_ROWS = 100_000
+MANY_CLICKS = 400
+"""With so many decisions and effective clicks the normal interval is taken, elsewhere the bootstrap."""
+
+
+class Interval(NamedTuple):
+    """Its ends, and how it was found."""
+
+    low: float
+    high: float
+    method: str
+
+
+def normal(value: Value, level: float, clusters: int) -> Interval:
+    """Student's interval with a degree of freedom less than clusters.
+
+    >>> normal(Value(0.5, 0.1, 1e6), 0.95, 1_000_000).low.__round__(3)
+    0.304
+    """
+    half = float(stats.t.ppf((1.0 + level) / 2.0, max(clusters - 1, 1))) * value.stderr
+    return Interval(value.value - half, value.value + half, "normal")
+
+
+def bootstrap(sums: Sums, buckets: Array, level: float) -> Interval:
+    """Percentiles over resampled buckets, [BUCKETS] decisions each."""
+    draws = resampled(sums, buckets)
+    low, high = np.quantile(draws[np.isfinite(draws)], [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(float(low), float(high), "bootstrap")
+
+
+def resampled(sums: Sums, buckets: Array) -> Array:
+    """The estimate of each resample, [RESAMPLES]: the same resamples for every estimator and policy of a log."""
+    there = np.flatnonzero(buckets)
+    last = int(there[-1]) + 1  # a log of n rows fills the first n buckets
+    weights = resamples()[:, :last]
+    drawn = weights @ np.concatenate([[buckets], sums.buckets])[:, :last].T.astype(np.float32)  # [RESAMPLES, 1 + k]
+    means = {name: column.astype(np.float64) / drawn[:, 0] for name, column in zip(sums.names, drawn[:, 1:].T)}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(means.get("total", 0.0) / means.get("share", 1.0) + means.get("constant", 0.0))
+
+
+@cache
+def resamples() -> Array:
+    """How often each bucket is in each resample, float32 [RESAMPLES, BUCKETS]."""
+    return np.random.default_rng(0).poisson(1.0, (RESAMPLES, BUCKETS)).astype(np.float32)
+
+
+def bernstein(sums: Sums, value: Value, level: float, reach: float) -> Interval:
+    """Empirical Bernstein.
+
+    half = sqrt(2 var ln(2 / delta) / n) + 7 reach ln(2 / delta) / (3 (n - 1)),  delta = (1 - level) / 2
+
+    Args:
+      sums: of the estimator; of a ratio, the influence values are taken (an approximation: the denominator is estimated).
+      value: its estimate.
+      level: coverage, in (0, 1).
+      reach: the largest distance between two values that a row's term can take: largest weight x width of the rewards' range.
+    """
+    log, n = math.log(4.0 / (1.0 - level)), value.decisions
+    if n < 2 or not math.isfinite(value.stderr):
+        return Interval(math.nan, math.nan, "bernstein")
+    if "share" in sums.names:
+        total = sum(moments.mean * moments.count for moments in sums.strata.values())
+        means = dict(zip(sums.names, total / n))
+        reach = reach * abs(float(linear(sums.names, means)[1][sums.names.index("total")]))
+    half = value.stderr * math.sqrt(2.0 * log) + 7.0 * reach * log / (3.0 * (n - 1.0))
+    return Interval(value.value - half, value.value + half, "bernstein")
+
+
+def method_for(method: Method, decisions: float, effective_clicks: float) -> str:
+    """The interval to take: the one asked for; by itself the bootstrap, unless there is so much that it can't matter.
+
+    >>> method_for("auto", 1e6, 5000.0), method_for("auto", 1e4, 5000.0)
+    ('normal', 'bootstrap')
+    """
+    if method != "auto":
+        return method
+    return "normal" if decisions >= MANY_ROWS and effective_clicks >= MANY_CLICKS else "bootstrap"

@@ -1,0 +1,77 @@
+"""Means and co-moments of a few columns, one pass, mergeable and stable.
+
+Merging adds the two centred co-moments and the outer product of the means' distance, so nothing cancels where means are large.
+
+Source: Chan, Golub and LeVeque 1983, Algorithms for computing the sample variance, The American Statistician 37(3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from recbayes.types import Array
+
+_PIECE = 8192
+
+
+class Moments(NamedTuple):
+    """Of k columns: count of decisions, mean [k], comoment [k, k] = sum of (x - mean)(x - mean)'.
+
+    >>> whole = Moments.of(np.array([[1.0, 2.0, 6.0]]))
+    >>> parts = Moments.of(np.array([[1.0, 2.0]])).merge(Moments.of(np.array([[6.0]])))
+    >>> whole.mean.tolist(), parts.comoment.tolist() == whole.comoment.tolist()
+    ([3.0], True)
+    """
+
+    count: float
+    mean: Array
+    comoment: Array
+
+    @classmethod
+    def of(cls, columns: Array, count: Array | None = None) -> Moments:
+        """Of columns [k, n], each row standing for `count` [n] decisions, or one."""
+        size = float(columns.shape[1] if count is None else count.sum())
+        if size == 0:
+            return cls(0.0, np.zeros(len(columns)), np.zeros((len(columns), len(columns))))
+        mean = np.array([total(column, count) for column in columns]) / size
+        apart = columns - mean[:, None]
+        comoment = np.empty((len(columns), len(columns)))
+        for i, one in enumerate(apart):
+            for j, other in enumerate(apart[: i + 1]):
+                comoment[i, j] = comoment[j, i] = product(one, other, count)
+        return cls(size, mean, comoment)
+
+    def merge(self, other: Moments) -> Moments:
+        """Of both parts' rows."""
+        total = self.count + other.count
+        if not self.count or not other.count:
+            return self if self.count else other
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.count / total)
+        return Moments(total, mean, self.comoment + other.comoment + np.outer(apart, apart) * (self.count * other.count / total))
+
+    @property
+    def covariance(self) -> Array:
+        """Of the columns, [k, k]; NaN where there are fewer than two decisions."""
+        return self.comoment / (self.count - 1.0) if self.count > 1 else np.full_like(self.comoment, np.nan)
+
+
+def total(x: Array, count: Array | None) -> float:
+    """Sum over the decisions that the rows stand for."""
+    return float(x.sum()) if count is None else product(x, count, None)
+
+
+def product(x: Array, y: Array, count: Array | None) -> float:
+    """Sum of products over the decisions that the rows stand for.
+
+    In pieces so small that BLAS starts no threads of its own, which would fight with ours.
+    """
+    if count is not None:
+        x = x * count
+    whole = len(x) // _PIECE * _PIECE
+    rest = float(x[whole:] @ y[whole:])
+    if not whole:
+        return rest
+    return rest + float(np.linalg.vecdot(x[:whole].reshape(-1, _PIECE), y[:whole].reshape(-1, _PIECE)).sum())

@@ -1,0 +1,143 @@
+"""One pass over rows: what all estimators and the verdict need, in sums that merge.
+
+Rows go through in blocks that fit a core's cache, on as many threads as asked for (NumPy works outside Python's lock). The result does
+not depend on how a log is cut into shards but for the rounding of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+
+from recbayes.evaluation.estimators.base import Estimator
+from recbayes.evaluation.rows import Rows
+from recbayes.evaluation.sums import Sums, Weighing, bucket_counts
+from recbayes.types import Array
+
+BLOCK = 1 << 15
+"""Rows at a time: eight columns of them are 2 MB."""
+TOP = 500
+"""So many of the largest weights are kept, for the tail."""
+
+
+class Overview(NamedTuple):
+    """Of the rows' raw weights and rewards.
+
+    rows: number of rows. decisions: those they stand for. matched: sum of the policy's probabilities of what was shown. weighing: of the
+    raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each bucket.
+    clustered: whether decisions share clusters.
+    """
+
+    rows: int
+    decisions: float
+    matched: float
+    weighing: Weighing
+    largest: Array
+    rewards: tuple[float, float]
+    propensities: tuple[float, float]
+    buckets: Array
+    clustered: bool
+
+    @classmethod
+    def of(cls, rows: Rows, raw: Array, above: float = -np.inf) -> Overview:
+        """Of some rows with their raw weights; weights up to `above` are known not to be among the largest."""
+        decisions, matched = (rows.size, rows.target.sum()) if rows.count is None else (rows.count.sum(), rows.target @ rows.count)
+        top = raw if len(raw) <= TOP else raw[raw > above]
+        return cls(
+            rows.size,
+            float(decisions),
+            float(matched),
+            Weighing.of(raw, rows.reward, rows.count),
+            largest(top),
+            _ends(rows.reward),
+            _ends(rows.propensity),
+            bucket_counts(rows),
+            rows.bucket is not None,
+        )
+
+    def merge(self, other: Overview) -> Overview:
+        """Of both parts' rows."""
+        return Overview(
+            self.rows + other.rows,
+            self.decisions + other.decisions,
+            self.matched + other.matched,
+            self.weighing.merge(other.weighing),
+            largest(np.concatenate([self.largest, other.largest])),
+            (min(self.rewards[0], other.rewards[0]), max(self.rewards[1], other.rewards[1])),
+            (min(self.propensities[0], other.propensities[0]), max(self.propensities[1], other.propensities[1])),
+            self.buckets + other.buckets,
+            self.clustered,
+        )
+
+
+class Statistics(NamedTuple):
+    """Of rows under one policy: an overview, and sums of each estimator at each of its settings.
+
+    >>> from recbayes.evaluation.estimators import ips, snips
+    >>> from recbayes.evaluation.rows import of_arrays
+    >>> whole = Statistics.of(of_arrays([1.0, 0.0], [0.5, 0.5], [0.8, 0.2]), [ips(), snips()])
+    >>> whole.overview.matched, whole.sums[0][0].weighing.effective_clicks
+    (1.0, 1.0)
+    """
+
+    overview: Overview
+    sums: tuple[tuple[Sums, ...], ...]
+
+    @classmethod
+    def of(cls, rows: Rows, estimators: Sequence[Estimator], *, threads: int = 1) -> Statistics:
+        """Of some rows.
+
+        Args:
+          rows: the decisions.
+          estimators: what to sum for.
+          threads: that work on the rows.
+        """
+        starts = list(range(0, max(rows.size, 1), BLOCK))
+        share = -(-len(starts) // threads)
+        parts = [starts[i : i + share] for i in range(0, len(starts), share)]
+
+        def work(part: list[int]) -> Statistics:
+            found = _block(rows.part(part[0], part[0] + BLOCK), estimators)
+            for start in part[1:]:
+                top = found.overview.largest
+                found = found.merge(_block(rows.part(start, start + BLOCK), estimators, top.min() if len(top) == TOP else -np.inf))
+            return found
+
+        if len(parts) == 1:
+            return work(parts[0])
+        with ThreadPoolExecutor(threads) as pool:
+            return merged(pool.map(work, parts))
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Of both parts' rows."""
+        sums = tuple(tuple(a.merge(b) for a, b in zip(mine, theirs)) for mine, theirs in zip(self.sums, other.sums))
+        return Statistics(self.overview.merge(other.overview), sums)
+
+
+def merged(parts: Iterable[Statistics]) -> Statistics:
+    """All parts' rows together."""
+    return reduce(Statistics.merge, parts)
+
+
+def largest(weights: Array) -> Array:
+    """The TOP largest of some weights, in no order."""
+    return weights if len(weights) <= TOP else np.partition(weights, len(weights) - TOP)[-TOP:]
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    return (float(values.min()), float(values.max())) if len(values) else (np.inf, -np.inf)
+
+
+def _block(rows: Rows, estimators: Sequence[Estimator], above: float = -np.inf) -> Statistics:
+    raw = rows.weight
+    overview = Overview.of(rows, raw, above)
+
+    def one(estimator: Estimator, setting: float | None) -> Sums:
+        same = estimator.shrink is None and not estimator.matches
+        return Sums.of(rows, raw, estimator, setting, overview.weighing if same else None)
+
+    return Statistics(overview, tuple(tuple(one(e, setting) for setting in e.settings) for e in estimators))
