@@ -59,8 +59,8 @@ def resampled(sums: Sums, buckets: Array) -> Array:
     last = int(there[-1]) + 1  # a log of n rows fills the first n buckets
     weights = resamples()[:, :last]
     drawn = weights @ np.concatenate([[buckets], sums.buckets])[:, :last].T.astype(np.float32)  # [RESAMPLES, 1 + k]
-    means = {name: column.astype(np.float64) / drawn[:, 0] for name, column in zip(sums.names, drawn[:, 1:].T)}
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # of few clusters a resample may hold none
+        means = {name: column.astype(np.float64) / drawn[:, 0] for name, column in zip(sums.names, drawn[:, 1:].T)}
         return np.asarray(means.get("total", 0.0) / means.get("share", 1.0) + means.get("constant", 0.0))
 
 

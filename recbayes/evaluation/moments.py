@@ -14,6 +14,8 @@ import numpy as np
 from recbayes.types import Array
 
 _PIECE = 8192
+_CANCELLED = 1e-2
+"""Where less than this of a sum of squares is spread, two digits are lost, and the columns are centred first."""
 
 
 class Moments(NamedTuple):
@@ -36,11 +38,13 @@ class Moments(NamedTuple):
         if size == 0:
             return cls(0.0, np.zeros(len(columns)), np.zeros((len(columns), len(columns))))
         mean = np.array([total(column, count) for column in columns]) / size
-        apart = columns - mean[:, None]
-        comoment = np.empty((len(columns), len(columns)))
-        for i, one in enumerate(apart):
-            for j, other in enumerate(apart[: i + 1]):
-                comoment[i, j] = comoment[j, i] = product(one, other, count)
+        comoment = _products(columns, count)
+        squares = comoment.diagonal().copy()
+        comoment -= size * np.outer(mean, mean)
+        if (comoment.diagonal() < _CANCELLED * squares).any():  # means far above the spread: centre first
+            apart = columns - mean[:, None]
+            sums = np.array([total(column, count) for column in apart])
+            comoment = _products(apart, count) - np.outer(sums, sums) / size
         return cls(size, mean, comoment)
 
     def merge(self, other: Moments) -> Moments:
@@ -56,6 +60,15 @@ class Moments(NamedTuple):
     def covariance(self) -> Array:
         """Of the columns, [k, k]; NaN where there are fewer than two decisions."""
         return self.comoment / (self.count - 1.0) if self.count > 1 else np.full_like(self.comoment, np.nan)
+
+
+def _products(columns: Array, count: Array | None) -> Array:
+    """Sums of products of all pairs, [k, k]."""
+    found = np.empty((len(columns), len(columns)))
+    for i, one in enumerate(columns):
+        for j, other in enumerate(columns[: i + 1]):
+            found[i, j] = found[j, i] = product(one, other, count)
+    return found
 
 
 def total(x: Array, count: Array | None) -> float:

@@ -18,8 +18,8 @@ from recbayes.evaluation.rows import Rows
 from recbayes.evaluation.sums import Sums, Weighing, bucket_counts
 from recbayes.types import Array
 
-BLOCK = 1 << 15
-"""Rows at a time: eight columns of them are 2 MB."""
+BLOCK = 1 << 17
+"""Rows at a time: a column of them is 1 MB, few enough for the cache, many enough for Python's own time not to matter."""
 TOP = 500
 """So many of the largest weights are kept, for the tail."""
 
@@ -46,7 +46,7 @@ class Overview(NamedTuple):
     def of(cls, rows: Rows, raw: Array, above: float = -np.inf) -> Overview:
         """Of some rows with their raw weights; weights up to `above` are known not to be among the largest."""
         decisions, matched = (rows.size, rows.target.sum()) if rows.count is None else (rows.count.sum(), rows.target @ rows.count)
-        top = raw if len(raw) <= TOP else raw[raw > above]
+        top = raw if len(raw) <= TOP else raw[raw > above] if raw.max() > above else raw[:0]
         return cls(
             rows.size,
             float(decisions),
@@ -66,7 +66,7 @@ class Overview(NamedTuple):
             self.decisions + other.decisions,
             self.matched + other.matched,
             self.weighing.merge(other.weighing),
-            largest(np.concatenate([self.largest, other.largest])),
+            largest(np.concatenate([self.largest, other.largest])) if len(other.largest) else self.largest,
             (min(self.rewards[0], other.rewards[0]), max(self.rewards[1], other.rewards[1])),
             (min(self.propensities[0], other.propensities[0]), max(self.propensities[1], other.propensities[1])),
             self.buckets + other.buckets,

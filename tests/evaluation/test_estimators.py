@@ -58,7 +58,7 @@ def test_every_estimator_is_in_the_list():
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("n", [2, 7, 5000, 70_000])
+@pytest.mark.parametrize("n", [2, 7, 5000, 140_000])
 def test_value_and_error_are_those_of_a_plain_implementation(name, n):
     """Fixed vectors in float64, worked out by other code: 1e-10, relative."""
     given = arrays(n, seed=n)
@@ -71,10 +71,10 @@ def test_value_and_error_are_those_of_a_plain_implementation(name, n):
 @pytest.mark.parametrize("name", ALL)
 def test_shards_add_up(name):
     """A log that is cut into files, or worked on by several threads, gives the same figures as in one piece."""
-    given = arrays(100_000)
+    given = arrays(300_000)
     rows = of_arrays(**given)
     whole = Statistics.of(rows, [built(name)])
-    cuts = [0, 1, 5000, 5003, 64_000, 100_000]
+    cuts = [0, 1, 5000, 5003, 264_000, 300_000]
     parts = merged(Statistics.of(rows.part(a, b), [built(name)]) for a, b in pairwise(cuts))
     threaded = Statistics.of(rows, [built(name)], threads=3)
     for other in (parts, threaded):
