@@ -15,7 +15,7 @@ from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.inputs import features, logs
 from recbayes.run_folder import RunFolder
 
-READS = ("log", "features", "model", "density", "posterior", "train", "seed")
+READS = ("log", "features", "model", "density", "posterior", "train", "calibration", "seed")
 
 
 def wanted(config: Config) -> bool:
@@ -43,7 +43,7 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
         console.say(f"warning  {warning}")
     fitted.save(folder.output("model"))
     pd.DataFrame(fitted.history).to_csv(folder.output("training.csv"), index=False)
-    calibration, predictions = rb.calibrate(fitted, train, test, seed=config.seed)
+    calibration, predictions = rb.calibrate(fitted, train, test, seed=config.seed, by=config.calibration.by)
     predictions.to_parquet(folder.output("predictions.parquet"))
     folder.output("calibration.json").write_text(json.dumps(calibration, indent=2), encoding="utf-8")
     held_out, coverage = calibration["log_likelihood_per_row"], calibration["coverage"]["0.9"]
