@@ -188,6 +188,14 @@ class Calibration(Section):
     by: tuple[str, ...] | None = Field(None, description="columns in whose parts coverage is counted; left out: the categorical features")
 
 
+class Findings(Section):
+    """What the model is asked beyond its figures, for the report."""
+
+    leave_out: bool = Field(False, description="train again without half of the rare values: two short trainings a categorical feature")
+    rare: int = Field(2, ge=1, description="leave_out: a value is rare if it stands in at most so many training rows")
+    epochs: int = Field(3, ge=1, description="leave_out: passes over the rows")
+
+
 class World(Plugin):
     """What can be shown and what comes back in replay."""
 
@@ -338,6 +346,7 @@ class Config(Section):
     posterior: Posterior = Field(default_factory=lambda: Posterior(kind="last_layer"), description="the model's own doubt")
     train: Train = Field(Train(), description="the training loop")
     calibration: Calibration = Field(Calibration(), description="figures on the test rows")
+    findings: Findings = Field(Findings(), description="what the uncertainty says to do")
     simulate: Simulate | None = Field(None, description="replay; left out: no simulation")
     evaluate: Evaluate | None = Field(None, description="policies judged from logged propensities; left out: none")
     export: Export | None = Field(None, description="the SavedModel; left out: none")
