@@ -19,7 +19,7 @@ from recbayes.log import Log
 from recbayes.predictive import Predictive
 from recbayes.types import Array
 
-SCORED = 1024
+SCORED = 400
 """Rows that are scored, about: whole groups, chosen evenly."""
 
 

@@ -99,5 +99,6 @@ def _says(found: list[dict[str, Any]]) -> str:
     most, least = (f"{percent(first[end]['model'])} of the rate in the part “{first[end]['part']}”" for end in ("most", "least"))
     start = f"{first['feature']} explains {percent(first['share'])} of where the model doubts: {most}, {least}"
     if first["least"]["part"] in NEWEST:
-        return f"{start}. It doubts least what it knows least: don't read its doubt as ignorance there; {ADVICE[first['kind']]} and train again."
+        least = "It doubts least what it knows least: don't read its doubt as ignorance there"
+        return f"{start}. {least}; {ADVICE[first['kind']]}."
     return f"{start}: {ADVICE[first['kind']]}."

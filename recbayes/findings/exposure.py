@@ -146,8 +146,8 @@ def _enough(curve: list[dict[str, float]]) -> str:
     low = max(before["impressions"], 1)
     needed = float(f"{low * (first['impressions'] / low) ** along:.1e}")
     return (
-        f"{start}; to know it to ±{percent(ENOUGH)} takes about {needed:,.0f} impressions of its own. Show a new item about that often before "
-        "comparing it with others by its clicks alone."
+        f"{start}; to know it to ±{percent(ENOUGH)} takes about {needed:,.0f} impressions of its own. Show a new item "
+        "about that often before comparing it with others by its clicks alone."
     )
 
 
@@ -156,8 +156,8 @@ def _value_says(feature: str, found: list[dict[str, Any]]) -> str:
     never = next((record["rows"] for record in found if record["part"] == NEVER), 0)
     if total - never < LEAST_ROWS:
         return (
-            f"{percent(never / total)} of the test rows have values of {feature} that training never saw: the model can use it for hardly any of "
-            "them. Give it coarser values that repeat, or collect rows of the values that will be shown."
+            f"{never:,} of {total:,} test rows have values of {feature} that training never saw: the model can use it for hardly any "
+            "of them. Give it coarser values that repeat, or collect rows of the values that will be shown."
         )
     if len(found) < 2:
         return f"All rows have values of {feature} with like impressions in training ({found[0]['part']}): nothing to compare."

@@ -81,6 +81,7 @@ def _says(record: dict[str, Any]) -> str:
         )
     change = f"falls from {percent(before)} to {percent(after)}" if after < before * (1.0 - MOVES) else f"stays at {percent(after)}"
     return (
-        f"{moves}, yet its doubt {change} of the rate: it is no less sure of an unseen {name} than of a seen one. Collect more new values of it "
+        f"{moves}, yet its doubt {change} of the rate: it is no less sure of an unseen {name} than of a seen one. "
+        "Collect more new values of it "
         "before you trust the model's part of their uncertainty, or try the ensemble posterior."
     )
