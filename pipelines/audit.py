@@ -16,7 +16,7 @@ from recbayes.pipelines.inputs import logs, whole_log
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
-READS = ("log", "features", "seed")
+READS = ("log", "features", "calibration", "seed")
 
 
 def wanted(config: Config) -> bool:

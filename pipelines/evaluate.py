@@ -13,7 +13,7 @@ from recbayes.pipelines.players import check_named
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
-READS = ("log", "features", "model", "density", "posterior", "train", "simulate", "evaluate", "export", "seed")
+READS = ("log", "features", "calibration", "model", "density", "posterior", "train", "simulate", "evaluate", "export", "seed")
 
 
 def wanted(config: Config) -> bool:

@@ -12,7 +12,7 @@ from recbayes.pipelines.inputs import logs
 from recbayes.pipelines.players import check_named, named_policy, served_clock
 from recbayes.run_folder import RunFolder
 
-READS = ("log", "features", "simulate", "export", "seed")
+READS = ("log", "features", "calibration", "simulate", "export", "seed")
 
 
 def wanted(config: Config) -> bool:

@@ -50,5 +50,6 @@ def _split(log: LogSection, names: tuple[str, ...], seed: int) -> tuple[Any, Any
 
 
 def _columns(config: Config) -> tuple[str, ...]:
-    """Names of the features, and of the columns that the split follows."""
-    return tuple(dict.fromkeys([*(feature.name for feature in config.features), *config.log.split.follow]))
+    """Names of the features, and of the columns that the split follows and that calibration is looked at by."""
+    more = (*config.log.split.follow, *(config.calibration.by or ()))
+    return tuple(dict.fromkeys([*(feature.name for feature in config.features), *more]))

@@ -16,7 +16,7 @@ from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
-READS = ("log", "features", "model", "density", "posterior", "train", "simulate", "seed")
+READS = ("log", "features", "calibration", "model", "density", "posterior", "train", "simulate", "seed")
 
 
 def wanted(config: Config) -> bool:

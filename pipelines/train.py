@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.inputs import features, logs
 from recbayes.run_folder import RunFolder
 
-READS = ("log", "features", "model", "density", "posterior", "train", "seed")
+READS = ("log", "features", "model", "density", "posterior", "train", "calibration", "findings", "seed")
 
 
 def wanted(config: Config) -> bool:
@@ -36,24 +37,28 @@ def check(config: Config) -> None:
 
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
-    """Writes model/, training.csv, predictions.parquet and calibration.json."""
+    """Writes model/, training.csv, predictions.parquet, calibration.json and findings.json."""
     train, test = logs(config)
     fitted = fit(config, train, folder.checkpoints, console)
     for warning in fitted.warnings:
         console.say(f"warning  {warning}")
     fitted.save(folder.output("model"))
     pd.DataFrame(fitted.history).to_csv(folder.output("training.csv"), index=False)
-    calibration, predictions = rb.calibrate(fitted, train, test, seed=config.seed)
+    calibration, predictions = rb.calibrate(fitted, train, test, seed=config.seed, by=config.calibration.by)
     predictions.to_parquet(folder.output("predictions.parquet"))
     folder.output("calibration.json").write_text(json.dumps(calibration, indent=2), encoding="utf-8")
+    asked = config.findings
+    refit = partial(fit_briefly, config, console=console) if asked.leave_out else None
+    found = rb.findings(fitted, train, test, predictions, refit=refit, rare=asked.rare, seed=config.seed)
+    folder.output("findings.json").write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
     held_out, coverage = calibration["log_likelihood_per_row"], calibration["coverage"]["0.9"]
     says = f"log-likelihood {held_out:.3f} a test row; 90% intervals hold {coverage:.1%} of test counts"
     figures = {"log_likelihood_per_row": held_out, "coverage": calibration["coverage"], "epochs": len(fitted.history)}
     return {"says": says, **figures, "warnings": fitted.warnings}
 
 
-def fit(config: Config, train: Any, checkpoint: Path, console: Console) -> Any:
-    """The config's model on some training rows."""
+def fit(config: Config, train: Any, checkpoint: Path | None, console: Console, **changed: Any) -> Any:
+    """The config's model on some training rows; `changed` takes the place of settings of `train`."""
     density, posterior, model = config.density.build(), config.posterior.build(), config.model.build()
     with console.progress("training") as progress:
         return rb.fit(
@@ -63,8 +68,13 @@ def fit(config: Config, train: Any, checkpoint: Path, console: Console) -> Any:
             group_effect=config.density.group_effect,
             posterior=posterior,
             model=model,
-            **config.train.model_dump(),
+            **{**config.train.model_dump(), **changed},
             seed=config.seed,
             checkpoint=checkpoint,
             progress=progress,
         )
+
+
+def fit_briefly(config: Config, train: Any, *, console: Console) -> Any:
+    """The same for a few epochs, nothing held out: to compare with one another, not to be used."""
+    return fit(config, train, None, console, epochs=config.findings.epochs, held_out=0.0, recalibrate=False)

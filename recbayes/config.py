@@ -177,6 +177,23 @@ class Train(Section):
         0.1, ge=0, lt=1, description="newest share of the training groups that says how many epochs are enough; 0: all of them"
     )
     oov_share: float = Field(0.1, ge=0, le=1, description="share of the groups trained on once more with categories hidden")
+    recalibrate: bool = Field(
+        False, description="fit a monotone map of the predictive law to the held-out groups; intervals then follow it"
+    )
+
+
+class Calibration(Section):
+    """What the train stage looks at on the test rows."""
+
+    by: tuple[str, ...] | None = Field(None, description="columns in whose parts coverage is counted; left out: the categorical features")
+
+
+class Findings(Section):
+    """What the model is asked beyond its figures, for the report."""
+
+    leave_out: bool = Field(False, description="train again without half of the rare values: two short trainings a categorical feature")
+    rare: int = Field(2, ge=1, description="leave_out: a value is rare if it stands in at most so many training rows")
+    epochs: int = Field(3, ge=1, description="leave_out: passes over the rows")
 
 
 class World(Plugin):
@@ -328,6 +345,8 @@ class Config(Section):
     density: Density = Field(default_factory=lambda: Density(kind="beta_mixture"), description="distribution of a row's click rate")
     posterior: Posterior = Field(default_factory=lambda: Posterior(kind="last_layer"), description="the model's own doubt")
     train: Train = Field(Train(), description="the training loop")
+    calibration: Calibration = Field(Calibration(), description="figures on the test rows")
+    findings: Findings = Field(Findings(), description="what the uncertainty says to do")
     simulate: Simulate | None = Field(None, description="replay; left out: no simulation")
     evaluate: Evaluate | None = Field(None, description="policies judged from logged propensities; left out: none")
     export: Export | None = Field(None, description="the SavedModel; left out: none")

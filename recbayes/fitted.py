@@ -20,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes import densities, models, posteriors
+from recbayes.calibration.points import few_of, quantile_knots
+from recbayes.calibration.recalibration import LEAST_GROUPS, Recalibration, fit_map
 from recbayes.densities import baselines
 from recbayes.densities.group_effect import GroupEffect
 from recbayes.features import Encoder, Feature
@@ -46,7 +48,8 @@ class Fitted:
     """A fitted click model.
 
     encoder: raw columns to tensors; model: the network; family: outputs to a density; posterior, state: what is known of the weights;
-    group: the column whose rows share an effect, or None; history: a record an epoch; record: figures of the fit.
+    group: the column whose rows share an effect, or None; history: a record an epoch; record: figures of the fit; recalibration: the map of
+    a row's predictive law that was fitted on groups set aside, or None.
     """
 
     encoder: Encoder
@@ -57,6 +60,7 @@ class Fitted:
     group: str | None
     history: list[dict[str, float]]
     record: dict[str, Any]
+    recalibration: Recalibration | None = None
 
     @property
     def network(self) -> Network:
@@ -127,6 +131,7 @@ class Fitted:
             "group": self.group,
             "history": self.history,
             "record": self.record,
+            "recalibration": None if self.recalibration is None else self.recalibration.record(),
         }
         (path / _LIST).write_text(json.dumps(about, indent=1))
 
@@ -151,6 +156,7 @@ def fit(
     patience: int = 8,
     held_out: float = 0.1,
     oov_share: float = 0.1,
+    recalibrate: bool = False,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -171,6 +177,7 @@ def fit(
       patience: epochs without a better held-out log likelihood before training stops.
       held_out: share of the groups, the newest ones, that decide how many epochs are enough; 0 trains `epochs` at once.
       oov_share: share of the groups trained on once more each epoch with categories hidden.
+      recalibrate: fit a map of the predictive law to the held-out groups, for the intervals (`calibration.recalibration`).
       seed: the result is a function of log, arguments and seed.
       checkpoint: a folder; an interrupted fit of the same arguments goes on from it.
       progress: called after each epoch with (done, of, figures).
@@ -196,16 +203,23 @@ def fit(
         score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
         hide = hider(encoder, schedule)
         trained = train(
-            network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress, finish=judge is None
+            network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress, finish=recalibrate or judge is None
         )
         return encoder, network, trained
 
     history: list[dict[str, float]] = []
+    recalibration = None
+    if recalibrate:
+        must_hold_out(round(held_out * segments_of(log, group)[1]))
     if held_out > 0 and segments_of(log, group)[1] >= SET_ASIDE_GROUPS:
         older, newest = log.split(by="time" if log.time is not None else "group", test_fraction=held_out, seed=seed + STOPPING)
-        search = one(older, schedule, "search", newest)[2]
+        older_encoder, searched, search = one(older, schedule, "search", newest)
         history = search.history
         schedule = schedule._replace(epochs=search.best_epoch)
+        if recalibrate:
+            record = {"rows": len(older), "clusters": searched.clusters, "warnings": []}
+            early = Fitted(older_encoder, searched.model, family, method, search.state, group, history, record)
+            recalibration = recalibrated(early, newest, seed=seed)
     encoder, network, trained = one(log, schedule, "final", None)
     record = {
         "rows": len(log),
@@ -216,7 +230,31 @@ def fit(
         "fingerprint": log.fingerprint,
         "warnings": method.warnings(network, trained.state) + doubts_of_training(trained.history),
     }
-    return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record)
+    return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record, recalibration)
+
+
+def recalibrated(fitted: Fitted, log: Log, *, seed: int = 0) -> Recalibration:
+    """The map that makes the model's predictive laws fit the clicks of groups that it was not trained on.
+
+    Args:
+      fitted: the model.
+      log: those groups; counts.
+      seed: of the draws of click rates.
+
+    Raises: UserError if they are too few.
+    """
+    parts = np.array_split(np.arange(len(log)), -(-len(log) // 1024))
+    knots = [quantile_knots(few_of(fitted.predict(log.take(rows))), seed=seed) for rows in parts]
+    return fit_map(log.clicks, log.impressions, np.concatenate(knots, axis=1), log.clusters[0])
+
+
+def must_hold_out(groups: int) -> None:
+    """Recalibration needs groups that training does not see."""
+    if groups < LEAST_GROUPS:
+        raise UserError(
+            f"train.recalibrate: held_out sets {groups} groups aside, the map needs {LEAST_GROUPS}. Raise train.held_out, or leave "
+            "train.recalibrate out"
+        )
 
 
 def load(folder: str | os.PathLike[str]) -> Fitted:
@@ -235,7 +273,8 @@ def load(folder: str | os.PathLike[str]) -> Fitted:
     like = method.init(network, tf.constant([about["record"]["seed"], 0], tf.int32))
     with np.load(path / "state.npz") as saved:
         state = tf.nest.pack_sequence_as(like, [tf.constant(saved[f"t{i}"]) for i in range(len(saved.files))])
-    return Fitted(Encoder.load(path), model, family, method, state, about["group"], about["history"], about["record"])
+    recalibration = Recalibration.of(about.get("recalibration"))
+    return Fitted(Encoder.load(path), model, family, method, state, about["group"], about["history"], about["record"], recalibration)
 
 
 def network_of(model: keras.Model, family: Any, group: str | None, extras: Mapping[str, float], rows: int) -> Network:

@@ -119,3 +119,22 @@ def test_no_features_and_no_model_say_what_to_do(tmp_path: Path) -> None:
         rb.fit(log(), features=[])
     with pytest.raises(UserError, match="no fitted model here"):
         rb.load(tmp_path)
+
+
+def test_recalibration_is_fitted_on_groups_set_aside_and_saved(tmp_path: Path) -> None:
+    """The map is of the held-out groups alone, changes no weight, and comes back with the model."""
+    arguments: dict[str, Any] = {"features": features(), "posterior": rb.map(), "held_out": 0.25, **{**QUICK, "epochs": 2}}
+    settings = {key: value for key, value in arguments.items() if value is not None}
+    plain, mapped = rb.fit(log(groups=80), **settings), rb.fit(log(groups=80), recalibrate=True, **settings)
+    assert plain.recalibration is None
+    assert mapped.recalibration is not None
+    assert mapped.recalibration.groups == 20
+    np.testing.assert_array_equal(plain.densities(log(groups=3)).means, mapped.densities(log(groups=3)).means)
+    mapped.save(tmp_path)
+    assert rb.load(tmp_path).recalibration == mapped.recalibration
+
+
+def test_recalibration_without_enough_groups_is_refused() -> None:
+    """Before an hour of training, not after it."""
+    with pytest.raises(UserError, match=r"held_out sets 6 groups aside, the map needs 20\. Raise train\.held_out"):
+        rb.fit(log(groups=60), features=features(), recalibrate=True, held_out=0.1)

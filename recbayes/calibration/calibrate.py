@@ -1,39 +1,36 @@
 """A trained model held against a test log: the calibration figures and a frame of predictions.
 
-Everything here is out of sample: a row's prediction comes from its features only, never from its own counts or its group's.
+Everything here is out of sample: a row's prediction comes from its features only, never from its own counts or its group's. A recalibrated
+model's intervals, counts and PIT are those of the recalibrated law; mean, data_stddev, model_stddev and stddev are the model's own moments,
+which policies act on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from recbayes.calibration.counts import Floats, condense, count_quantile
-from recbayes.calibration.coverage import LEVELS, coverage, coverage_by, covered, deciles, share_interval
+from recbayes.calibration.counts import Floats, count_quantile
+from recbayes.calibration.figures import figures
 from recbayes.calibration.novelty import describe, plain
-from recbayes.calibration.pit import histogram, pit
-from recbayes.calibration.reliability import reliability, sharpness
-from recbayes.calibration.thin import thin
-from recbayes.densities import baselines
+from recbayes.calibration.pit import pit
+from recbayes.calibration.points import few_of, rate_points
+from recbayes.calibration.recalibration import Recalibration
 from recbayes.features import Feature
 from recbayes.log import Log
 from recbayes.predictive import Predictive
 from recbayes.types import UserError
 
-if TYPE_CHECKING:
-    from recbayes.fitted import Fitted
-
-POINTS = 100
-PAIRS = 256
 CHUNK = 2048
 
 
-def calibrate(fitted: Fitted, train: Log, test: Log, *, draws: int = 512, seed: int = 0) -> tuple[dict[str, Any], pd.DataFrame]:
+def calibrate(
+    fitted: Any, train: Log, test: Log, *, draws: int = 512, seed: int = 0, by: Sequence[str] | None = None
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Calibration figures and predictions of a test log.
 
     Args:
@@ -42,23 +39,29 @@ def calibrate(fitted: Fitted, train: Log, test: Log, *, draws: int = 512, seed: 
       test: the log to judge it by; events are summed to counts first.
       draws: of each row's click rate, at least; spread evenly over the page effect and the weight draws (`thin`).
       seed: of the draws and of the ties.
+      by: columns in whose parts coverage is counted too; None takes the categorical features.
 
     Returns: what design.md's calibration.json holds, and the frame of predictions.parquet (a row a test row, in the log's order): item,
       group, clicks, impressions, mean, data_stddev, model_stddev, stddev, lower and upper (90% of the click rate), clicks_lower and
       clicks_upper (90% of the count), pit, new (what training never showed of the row), and the features that are short enough to read.
-    Raises: UserError if the model predicts no number for some row.
+    Raises: UserError if the model predicts no number for some row, or a column is not in the log.
     """
     train, test = (log.counts() if log.is_events else log for log in (train, test))
-    parts = [_rates(fitted.predict(test.take(rows)), draws=draws, seed=seed + int(rows[0])) for rows in _chunks(len(test))]
+    recalibration = getattr(fitted, "recalibration", None)
+    parts = [_rates(fitted.predict(test.take(rows)), recalibration, draws, seed + int(rows[0])) for rows in _chunks(len(test))]
     columns, points = pd.concat([frame for frame, _ in parts], ignore_index=True), np.concatenate([p for _, p in parts], axis=1)
     _must_be_numbers(columns["stddev"].to_numpy())
     clicks, impressions = np.asarray(test.clicks, np.float64), np.asarray(test.impressions, np.float64)
+    before = pit(clicks, impressions, points, seed=seed)
+    points = points if recalibration is None else recalibration.points(points)
     columns["clicks_lower"], columns["clicks_upper"] = count_quantile([0.05, 0.95], impressions, points).astype(np.int64)
-    columns["pit"] = pit(clicks, impressions, points, seed=seed)
+    columns["pit"] = before if recalibration is None else pit(clicks, impressions, points, seed=seed)
     frame = pd.concat([_identity(test), columns], axis=1)
     frame["new"] = describe(fitted.encoder.features, train, test)
     frame = pd.concat([frame, _readable(fitted.encoder.features, test, frame.columns)], axis=1)
-    return _figures(fitted, train, test, frame) | {"draws": draws, "warnings": fitted.warnings}, frame
+    by = [feature.name for feature in fitted.encoder.features if feature.kind == "categorical"] if by is None else by
+    found = figures(fitted, train, test, frame, points, by=by, before=before, seed=seed)
+    return found | {"draws": draws, "warnings": fitted.warnings}, frame
 
 
 def _must_be_numbers(stddev: Floats) -> None:
@@ -76,18 +79,16 @@ def _chunks(rows: int) -> Iterator[NDArray[np.int64]]:
         yield np.arange(start, min(start + CHUNK, rows))
 
 
-def _rates(predictive: Predictive, *, draws: int, seed: int) -> tuple[pd.DataFrame, Floats]:
-    """Moments and 90% interval of each row's click rate, and its draws condensed to [POINTS, N]."""
+def _rates(predictive: Predictive, recalibration: Recalibration | None, draws: int, seed: int) -> tuple[pd.DataFrame, Floats]:
+    """Moments and 90% interval of each row's click rate, and points of its own law, [POINTS, N]."""
     data_stddev, model_stddev = (np.asarray(part, np.float64)[:, 0] for part in predictive.split())
-    few = thin(predictive, PAIRS)
-    density = tf.nest.map_structure(lambda leaf: leaf[:, 0, :, 0], few.density)  # [PAIRS, N, K]
-    drawn = np.asarray(density.sample(tf.constant([seed, 0]), (-(-draws // PAIRS),)), np.float64)
-    points = condense(drawn.reshape(-1, drawn.shape[-1]), POINTS)
+    few = few_of(predictive)
     frame = pd.DataFrame({"mean": np.asarray(predictive.mean, np.float64)[:, 0], "data_stddev": data_stddev, "model_stddev": model_stddev})
     frame["stddev"] = np.sqrt(data_stddev**2 + model_stddev**2)
     for name, level in (("lower", 0.05), ("upper", 0.95)):
+        level = level if recalibration is None else recalibration.level(level)
         frame[name] = np.asarray(few.quantile(level), np.float64)[:, 0]
-    return frame, points
+    return frame, rate_points(few, draws=draws, seed=seed)
 
 
 def _identity(test: Log) -> pd.DataFrame:
@@ -99,24 +100,3 @@ def _readable(features: Iterable[Feature], test: Log, taken: Any) -> pd.DataFram
     """The features themselves, so that a reader knows which row is meant; lists and vectors stay out."""
     names = [f.name for f in features if f.kind in ("text", "categorical", "numeric", "time") and f.name not in taken]
     return pd.DataFrame({name: pd.Series(plain(test.column(name))) for name in names})
-
-
-def _figures(fitted: Fitted, train: Log, test: Log, frame: pd.DataFrame) -> dict[str, Any]:
-    segments, groups = test.segments
-    values, tenths = frame.pit.to_numpy(), deciles(frame.impressions.to_numpy())
-    log_likelihood = np.asarray(fitted.log_likelihood(test), np.float64)
-    by_decile = {str(level): coverage_by(values, tenths, level=level, clusters=segments) for level in LEVELS}
-    return {
-        "rows": len(frame),
-        "groups": int(groups),
-        "log_likelihood_per_row": float(log_likelihood.sum()) / len(frame),
-        "baselines": baselines.held_out(train, test),
-        "coverage": coverage(values),
-        "coverage_interval": {str(level): share_interval(covered(values, level), segments) for level in LEVELS},
-        "coverage_by_decile": {level: parts.coverage.tolist() for level, parts in by_decile.items()},
-        "coverage_by_decile_interval": {level: parts[["lower", "upper"]].to_numpy().tolist() for level, parts in by_decile.items()},
-        "decile_impressions": frame.impressions.groupby(tenths).median().tolist(),
-        "pit": histogram(values).tolist(),
-        "reliability": reliability(*(frame[name].to_numpy(np.float64) for name in ("clicks", "impressions", "mean")), clusters=segments),
-        "sharpness": sharpness(*(frame[name].to_numpy(np.float64) for name in ("mean", "data_stddev", "model_stddev", "lower", "upper"))),
-    }

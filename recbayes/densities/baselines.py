@@ -6,11 +6,12 @@ coefficients included.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import betaln, expit, gammaln, logit, logsumexp
+from scipy.special import betaincinv, betaln, expit, gammaln, logit, logsumexp, ndtri
 
 from recbayes.types import Array
 
@@ -68,26 +69,63 @@ def page_effect(clicks: Array, impressions: Array, segments: Array) -> tuple[flo
     return float(expit(best.x[0])), float(np.exp(best.x[1])), float(np.exp(best.x[2]))
 
 
+def fits(train: Any) -> dict[str, tuple[float, ...]]:
+    """The parameters of each baseline, fitted to a training log.
+
+    Args:
+      train: has clicks, impressions [N] and, with groups, group and segments ([N], their number).
+
+    Returns: {"constant": (rate,), "beta_binomial": (mean, concentration), "page_effect": (mean, concentration, tau)}; the last only where
+      rows have groups.
+    """
+    found: dict[str, tuple[float, ...]] = {
+        "constant": (constant(train.clicks, train.impressions),),
+        "beta_binomial": beta_binomial(train.clicks, train.impressions),
+    }
+    if getattr(train, "group", None) is not None:
+        found["page_effect"] = page_effect(train.clicks, train.impressions, train.segments[0])
+    return found
+
+
+def by_group(fitted: Mapping[str, tuple[float, ...]], test: Any) -> dict[str, Array]:
+    """Log likelihood of each group of a test log under each of `fits`, [G]; of each row where rows have no groups."""
+    clicks, impressions = _counts(test.clicks, test.impressions)
+    segments = test.segments[0] if getattr(test, "group", None) is not None else np.arange(len(clicks))
+    found = {
+        "constant": np.bincount(segments, _binomial(clicks, impressions, *fitted["constant"])),
+        "beta_binomial": np.bincount(segments, _beta_binomial(clicks, impressions, *fitted["beta_binomial"])),
+    }
+    if "page_effect" in fitted:
+        found["page_effect"] = _page_effect(clicks, impressions, segments, *fitted["page_effect"])
+    return found
+
+
+def points(parameters: tuple[float, ...], count: int = 100) -> Array:
+    """A baseline's law of a new row's click rate as equally likely points, [count, 1]; one point of a constant rate.
+
+    >>> points((0.5, 2.0), 4).ravel()
+    array([0.125, 0.375, 0.625, 0.875])
+    """
+    if len(parameters) == 1:
+        return np.full((1, 1), parameters[0])
+    mean, concentration, *tau = parameters
+    levels = (np.arange(count) + 0.5) / count
+    effect = tau[0] * ndtri(levels) if tau else np.zeros(1)
+    means = np.clip(expit(logit(mean) + effect), 1e-12, 1.0 - 1e-12)
+    every = np.sort(betaincinv(concentration * means, concentration * (1.0 - means), levels[:, None]), axis=None)
+    return every.reshape(count, -1).mean(axis=1, keepdims=True)
+
+
 def held_out(train: Any, test: Any) -> dict[str, float]:
     """Log likelihood a row on a test log of the fits to a training log.
 
     Args:
-      train: has clicks, impressions [N] and, with groups, segments ([N], their number).
+      train: see `fits`.
       test: the same.
 
     Returns: {"constant", "beta_binomial", "page_effect"}; the last only where rows have groups.
     """
-    clicks, impressions = _counts(test.clicks, test.impressions)
-    rate = constant(train.clicks, train.impressions)
-    mean, concentration = beta_binomial(train.clicks, train.impressions)
-    found = {
-        "constant": float(_binomial(clicks, impressions, rate).mean()),
-        "beta_binomial": float(_beta_binomial(clicks, impressions, mean, concentration).mean()),
-    }
-    if getattr(train, "group", None) is not None:
-        fit = page_effect(train.clicks, train.impressions, train.segments[0])
-        found["page_effect"] = float(_page_effect(clicks, impressions, test.segments[0], *fit).sum()) / len(clicks)
-    return found
+    return {name: float(groups.sum()) / len(test.clicks) for name, groups in by_group(fits(train), test).items()}
 
 
 def _counts(clicks: Array, impressions: Array) -> tuple[Array, Array]:

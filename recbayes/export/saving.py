@@ -19,7 +19,7 @@ import tensorflow as tf
 from recbayes import __version__
 from recbayes.export import known
 from recbayes.export.schema import OUTPUTS
-from recbayes.export.scorer import DEFAULTS, Scorer
+from recbayes.export.scorer import DEFAULTS, INTERVAL, Scorer
 from recbayes.policies import Policy
 from recbayes.types import UserError
 
@@ -120,6 +120,7 @@ def about(scorer: Scorer, fitted: Any, policy: Policy, floor: float, seed: int) 
             "draws": {"seed": seed, "count": _draw_count(scorer)},
             "group_effect": None if effect is None else {"column": fitted.group, "tau": float(effect.tau)},
             "features": [{"name": f.name, "kind": f.kind, "side": f.side} for f in scorer.encoder.features],
+            "recalibration": _recalibration(fitted),
         },
         "policy": {"name": policy.name, "kind": policy.kind, "settings": dict(policy.settings), "floor": floor},
         "signatures": signatures,
@@ -158,6 +159,22 @@ def replace(new: Path, target: Path) -> None:
         shutil.rmtree(old)
     else:
         os.replace(new, target)
+
+
+def _recalibration(fitted: Any) -> dict[str, Any] | None:
+    """The map of click_rate's interval, and what it does not touch."""
+    found = getattr(fitted, "recalibration", None)
+    if found is None:
+        return None
+    return {
+        **found.record(),
+        "outputs": ["lower", "upper"],
+        "levels": {"lower": found.level(INTERVAL[0]), "upper": found.level(INTERVAL[1])},
+        "meaning": (
+            "lower and upper are the model's own quantiles at these levels, by a map fitted on groups set aside from training; the levels "
+            "go back to 5% and 95% as own counts shrink a row's variance. mean and the stddevs, which decide acts on, are the model's own."
+        ),
+    }
 
 
 def _draw_count(scorer: Scorer) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from recbayes.calibration.recalibration import Recalibration, faded
 from recbayes.densities.group_effect import GroupEffect
 from recbayes.export import guards, intervals, page, schema
 from recbayes.policies import Policy, choose, with_floor
@@ -68,6 +69,7 @@ class Scorer(tf.Module):
             encoded, tf.nest.pack_sequence_as(drawn, list(weights))
         )
         self._density: Callable[[Tensor], Any] = fitted.family.density
+        self._recalibration: Recalibration | None = getattr(fitted, "recalibration", None)
         self._policy, self._floor = policy, floor
         self.defaults = MappingProxyType({**DEFAULTS, **defaults, "exploration": policy.exploration if policy is not None else 0.0})
         self.inputs = MappingProxyType(schema.inputs(self.encoder, self.defaults))
@@ -99,7 +101,7 @@ class Scorer(tf.Module):
         rows = tf.shape(clicks)[0]
         predictive = self._predictive(encoded, clicks[:, None], impressions[:, None], tf.ones([rows, 1], tf.bool))
         data, model = predictive.split()
-        lower, upper = intervals.quantiles(predictive, INTERVAL)
+        lower, upper = self._interval(predictive, encoded, impressions)
         outputs = {
             "mean": predictive.mean,
             "data_stddev": data,
@@ -135,6 +137,25 @@ class Scorer(tf.Module):
     def density(self, encoded: Mapping[str, Tensor]) -> Any:
         """The density of each encoded row under each weight draw, from features alone; leaves [S, N, K]."""
         return self._density(self._outputs(encoded, self.weights))
+
+    def _interval(self, predictive: Predictive, encoded: Mapping[str, Tensor], impressions: Tensor) -> list[Tensor]:
+        """The ends of the 90% interval, each [N, 1]: recalibrated if the model is, the less so the more a row's own counts say."""
+        if self._recalibration is None:
+            return intervals.quantiles(predictive, INTERVAL)
+        mapped = [self._recalibration.level(q) for q in INTERVAL]
+
+        def unseen() -> list[Tensor]:
+            return intervals.quantiles(predictive, mapped)
+
+        def seen() -> list[Tensor]:
+            none, shown = tf.zeros_like(impressions)[:, None], impressions[:, None] > 0
+            before = self._predictive(encoded, none, none, predictive.present)
+            relative = [tf.square(law.stddev / law.mean) for law in (predictive, before)]
+            left = tf.where(shown, tf.minimum(tf.math.divide_no_nan(*relative), 1.0), 1.0)
+            ends = intervals.quantiles(predictive, (*INTERVAL, *mapped))
+            return [faded(plain, moved, left) for plain, moved in zip(ends[:2], ends[2:], strict=True)]
+
+        return list(tf.cond(tf.reduce_any(impressions > 0), seen, unseen))
 
     def _encode_decisions(self, inputs: Mapping[str, Tensor], candidates: Tensor) -> dict[str, Tensor]:
         """Encoded features of B x A rows; a context is encoded once and repeated."""

@@ -17,10 +17,13 @@ from recbayes.report.sections.doubt import doubt
 from recbayes.report.sections.evaluation import evaluation
 from recbayes.report.sections.exploration import exploration
 from recbayes.report.sections.export import export
+from recbayes.report.sections.exposure import exposure
+from recbayes.report.sections.leans import leans
 from recbayes.report.sections.likelihood import likelihood
 from recbayes.report.sections.method import method
 from recbayes.report.sections.policies import policies_table
 from recbayes.report.sections.replay import replay
+from recbayes.report.sections.surprises import surprises
 from recbayes.report.sections.top import top
 from recbayes.report.sections.training import training
 
@@ -30,6 +33,7 @@ NAV = {
     "evaluation": "From the log",
     "calibration": "Calibration",
     "doubt": "Doubt",
+    "leans": "Findings",
     "audit": "The log",
     "export": "Export",
 }
@@ -42,6 +46,9 @@ SECTIONS: tuple[Callable[[Run, Decision, list[Outcome]], Html | None], ...] = (
     lambda run, decision, policies: likelihood(run),
     lambda run, decision, policies: training(run),
     lambda run, decision, policies: doubt(run),
+    lambda run, decision, policies: leans(run),
+    lambda run, decision, policies: exposure(run),
+    lambda run, decision, policies: surprises(run),
     lambda run, decision, policies: audit(run),
     lambda run, decision, policies: export(run),
     lambda run, decision, policies: method(run),

@@ -17,7 +17,7 @@ from recbayes.types import UserError
 class Run:
     """What the stages wrote; None where a stage has not run.
 
-    config is config.yaml; audit, calibration, simulation, evaluation and stages are the JSON files of these names; training is
+    config is config.yaml; audit, calibration, findings, simulation, evaluation and stages are the JSON files of these names; training is
     training.csv, predictions is predictions.parquet, curves is simulation.parquet, export is export/metadata.json.
     """
 
@@ -27,6 +27,7 @@ class Run:
     training: pd.DataFrame | None
     predictions: pd.DataFrame | None
     calibration: dict[str, Any] | None
+    findings: dict[str, Any] | None
     curves: pd.DataFrame | None
     simulation: dict[str, Any] | None
     evaluation: dict[str, Any] | None
@@ -48,6 +49,7 @@ FILES: dict[str, tuple[str, Any]] = {
     "training": ("training.csv", pd.read_csv),
     "predictions": ("predictions.parquet", pd.read_parquet),
     "calibration": ("calibration.json", _json),
+    "findings": ("findings.json", _json),
     "curves": ("simulation.parquet", pd.read_parquet),
     "simulation": ("simulation.json", _json),
     "evaluation": ("evaluation.json", _json),

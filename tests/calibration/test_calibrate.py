@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from recbayes.calibration import calibrate
+from recbayes.calibration import Recalibration, calibrate
 from recbayes.densities import BetaMixture
 from recbayes.features import categorical, numeric, text
 from recbayes.log import Log, read_log
@@ -153,3 +154,55 @@ def test_the_same_seed_gives_the_same_figures(tmp_path: Path) -> None:
     """A rerun of the stage writes the same file."""
     train, test = simulated(tmp_path)
     assert calibrate(MODEL, train, test, draws=100, seed=3)[0] == calibrate(MODEL, train, test, draws=100, seed=3)[0]
+
+
+def test_scores_gains_and_parts_are_there(result: tuple[dict[str, Any], pd.DataFrame]) -> None:
+    """The truth is ahead of every baseline beyond its interval, gets what it expects, and covers in every part of the image column."""
+    figures, frame = result
+    for name, gain in figures["log_likelihood_gain"].items():
+        assert gain["value"] == pytest.approx(figures["log_likelihood_per_row"] - figures["baselines"][name])
+        assert 0.0 < gain["interval"][0] < gain["value"] < gain["interval"][1]
+    expected = figures["log_likelihood_expected"]
+    assert abs(expected["observed"] - expected["expected"]) < 4.9 * expected["stderr"]
+    assert 0.0 < figures["crps"]["skill"] < 1.0
+    assert figures["crps"]["clicks"] < min(figures["crps"]["baselines"].values())
+    assert figures["recalibration"] is None
+    (parts,) = figures["coverage_by"].values()
+    assert sum(part["rows"] for part in parts) == len(frame)
+    assert "NaN" not in json.dumps(figures)
+
+
+def test_any_column_can_be_looked_at(tmp_path: Path) -> None:
+    """`by` names columns: numbers make quarters; one that the log lacks is an error that says how to have it."""
+    train, test = simulated(tmp_path)
+    parts = calibrate(MODEL, train, test, draws=256, by=["quality"])[0]["coverage_by"]["quality"]
+    assert [part["rows"] for part in parts] == [len(test) // 4] * 4
+    with pytest.raises(UserError, match="without a column 'country'"):
+        calibrate(MODEL, train, test, draws=256, by=["country"])
+
+
+def test_a_recalibrated_model_s_intervals_follow_the_map(tmp_path: Path, result: tuple[dict[str, Any], pd.DataFrame]) -> None:
+    """A model twice too doubtful, and the map that mends it: intervals, counts and coverage move; moments and likelihood stay."""
+
+    class Doubtful(TrueModel):
+        recalibration: Any = None
+
+        def predict(self, log: Log) -> Predictive:
+            right = super().predict(log)
+            return right._replace(density=right.density._replace(concentrations=right.density.concentrations / 4.0))
+
+    train, test = simulated(tmp_path)
+    model = Doubtful(MODEL.encoder)
+    plain, before = calibrate(model, train, test)
+    model.recalibration = Recalibration(0.05, 0.5, 0.01, 0.02, 400, 100)
+    mapped, after = calibrate(model, train, test)
+    assert plain["coverage"]["0.9"] > 0.95
+    assert abs(mapped["coverage"]["0.9"] - 0.9) < 0.05
+    assert mapped["recalibration"]["coverage_before"] == plain["coverage"]
+    assert mapped["crps"]["clicks"] < plain["crps"]["clicks"]
+    assert (after.upper - after.lower < before.upper - before.lower).all()
+    assert (after.clicks_upper - after.clicks_lower).mean() < (before.clicks_upper - before.clicks_lower).mean()
+    pd.testing.assert_frame_equal(
+        before[["mean", "data_stddev", "model_stddev", "stddev"]], after[["mean", "data_stddev", "model_stddev", "stddev"]]
+    )
+    assert mapped["log_likelihood_per_row"] == plain["log_likelihood_per_row"]

@@ -69,3 +69,25 @@ def test_a_log_without_clicks_has_a_rate_above_zero():
     mean, concentration = baselines.beta_binomial([0, 0], [10, 20])
     assert 0.0 < mean < 0.05
     assert concentration > 0.0
+
+
+def test_scores_by_group_are_those_of_all(log):
+    """The gain's interval pairs groups: their scores must sum to the stated figure."""
+    fits = baselines.fits(log)
+    by_group, whole = baselines.by_group(fits, log), baselines.held_out(log, log)
+    for name, groups in by_group.items():
+        assert len(groups) == log.segments[0].max() + 1
+        assert np.isclose(groups.sum() / len(log.clicks), whole[name])
+
+
+def test_points_have_the_law_s_quantiles():
+    """CRPS of a baseline rests on them: a beta's own quantiles, and a page effect's mean and spread by simulation (within 2%)."""
+    levels = (np.arange(100) + 0.5) / 100
+    assert np.allclose(baselines.points((0.02, 300.0)).ravel(), stats.beta.ppf(levels, 6.0, 294.0), rtol=1e-6)
+    assert baselines.points((0.013,)).tolist() == [[0.013]]
+    rng = np.random.default_rng(0)
+    means = 1 / (1 + np.exp(-(np.log(0.02 / 0.98) + 0.6 * rng.normal(size=400_000))))
+    rates = rng.beta(1200 * means, 1200 * (1 - means))
+    found = baselines.points((0.02, 1200.0, 0.6), 400).ravel()
+    assert np.isclose(found.mean(), rates.mean(), rtol=0.02)
+    assert np.allclose(np.quantile(found, [0.05, 0.5, 0.95]), np.quantile(rates, [0.05, 0.5, 0.95]), rtol=0.02)

@@ -25,6 +25,7 @@ from recbayes.calibration import (
 )
 from recbayes.calibration import sharpness as sharpness_of
 from recbayes.calibration.coverage import LEVELS
+from recbayes.findings.surprises import surprises
 
 HOSTILE = '</svg><script>document.body.remove()</script> "quotes" & <b>tags</b> 🦄 won\'t bite'
 POLICIES: dict[str, tuple[dict[str, Any], float, float, float]] = {
@@ -158,7 +159,49 @@ def write_model(folder: Path, rows: int) -> None:
         "reliability": reliability(clicks, impressions.astype(float), mean, clusters=segments),
         "sharpness": sharpness_of(mean, data, model, frame.lower.to_numpy(), frame.upper.to_numpy()),
     }
+    few = np.arange(rows) % 3 == 0
+    figures |= {
+        "coverage_by": {"image": coverage_by(values, np.where(few, f"{HOSTILE}", "(other values)"), clusters=segments).to_dict("records")},
+        "log_likelihood_expected": {"rows": 400, "expected": -4.16, "observed": -4.11, "stderr": 0.09},
+        "crps": {"clicks": 15.9, "interval": [14.5, 17.3], "baselines": {"constant": 30.6, "beta_binomial": 22.0}, "skill": 0.28},
+        "recalibration": {"shift": -0.1, "scale": 0.92, "groups": 312, "coverage_before": {"0.9": 0.93}},
+    }
     _dump(folder / "calibration.json", figures)
+    write_findings(folder, frame)
+
+
+def write_findings(folder: Path, frame: pd.DataFrame) -> None:
+    """Sentences and figures as the train stage writes them."""
+    hidden = {"rows": 500, "of": "test", "share_known": 0.9, "mean_change": 0.1, "data": [0.68, 0.69], "model": [0.05, 0.09]}
+    curve = [
+        {
+            "impressions": shown,
+            "data": 0.68 / (1 + shown / 300) ** 0.5,
+            "model": 0.07 / (1 + shown / 100) ** 0.7,
+            "total": 0.69 / (1 + shown / 300) ** 0.5,
+        }
+        for shown in (0, 100, 300, 1000, 3000, 10000, 30000)
+    ]
+    part = {"rows": 200, "impressions": 0.0, "data": 0.6, "model": 0.07, "coverage": 0.93}
+    ends = {"most": {"part": "over 25% new", "model": 0.09}, "least": {"part": "no new word", "model": 0.04}}
+    within = {"column": "test", "parts": 90, "rows": 400, "seen": 0.25, "predicted": 0.06, "caught": 0.08}
+    findings = {
+        "hidden": [{"feature": name, **hidden, "says": f"Collect more of {name}."} for name in ("headline", f"image {HOSTILE}")],
+        "item": {"curve": curve, "says": "Show a new item about 1,900 times."},
+        "values": [
+            {
+                "feature": "image",
+                "parts": [{"part": "never in training", **part}, {"part": "10 to 900", **part}],
+                "most": [{"value": HOSTILE, "rows": 12.0, "impressions": 0.0, "model": 0.09}],
+                "says": "Give image coarser values that repeat.",
+            }
+        ],
+        "explained": {"features": [{"feature": "headline", "share": 0.1, **ends}], "says": "headline explains 10% of where it doubts."},
+        "within": [{**within, "widest": [{"part": HOSTILE, "seen": 1.3}], "says": "Explore: only impressions tell."}],
+        "surprises": surprises(frame),
+        "left_out": [{"feature": "image", "rare": 2, "rows": 7, "says": "7 training rows have rare values of image: too few."}],
+    }
+    _dump(folder / "findings.json", findings)
 
 
 def write_simulation(folder: Path, chosen: str, greedy: str) -> None:

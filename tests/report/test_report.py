@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -15,13 +16,14 @@ from recbayes.types import UserError
 
 STAGES = {
     "audit": ["audit.json"],
-    "train": ["training.csv", "predictions.parquet", "calibration.json"],
+    "train": ["training.csv", "predictions.parquet", "calibration.json", "findings.json"],
     "simulate": ["simulation.parquet", "simulation.json"],
     "evaluate": ["evaluation.json"],
     "export": ["export"],
     "config": ["config.yaml", "stages.json"],
 }
-ORDER = ["replay", "exploration", "policies", "evaluation", "calibration", "likelihood", "training", "doubt", "audit", "export", "method"]
+ORDER = ["replay", "exploration", "policies", "evaluation", "calibration", "likelihood", "training", "doubt"]
+ORDER += ["leans", "exposure", "surprises", "audit", "export", "method"]
 
 
 class Balance(HTMLParser):
@@ -155,3 +157,38 @@ def test_a_point_posterior_has_no_doubt_to_draw(run_folder: Path, tmp_path: Path
     page = write(folder).read_text(encoding="utf-8")
     assert "it has no doubt of its own" in page
     assert "Two kinds of not knowing" not in page
+
+
+def test_findings_say_what_to_do(page: str) -> None:
+    """Each view of the uncertainty ends in a sentence of what to collect, show or leave out."""
+    for words in (
+        "Collect more of headline.",
+        "Show a new item about 1,900 times.",
+        "Give image coarser values that repeat.",
+        "7 training rows have rare values of image",
+        "fell outside their 99% intervals",
+        "Explore: only impressions tell.",
+    ):
+        assert words in page
+
+
+def test_recalibration_and_scores_are_told(page: str) -> None:
+    """A reader must know that intervals were moved, and what they were before."""
+    assert "recalibrated on 312 groups set aside from training: 8% narrower, moved by −0.10 standard deviations; before, 90%" in page
+    assert "It expected −4.16 and got −4.11 on 400 of the rows: as it should." in page
+    assert "15.9 clicks (CRPS), against 22.0 of the best baseline" in page
+    assert "Coverage by image" in page
+
+
+def test_a_run_of_an_older_build_has_no_findings_and_still_a_page(run_folder: Path, tmp_path: Path) -> None:
+    """Without findings.json, and with calibration.json as it was before, the other sections stand."""
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (folder / "findings.json").unlink()
+    old = json.loads((folder / "calibration.json").read_text())
+    for name in ("coverage_by", "log_likelihood_expected", "crps", "recalibration"):
+        old.pop(name)
+    (folder / "calibration.json").write_text(json.dumps(old))
+    page = write(folder).read_text(encoding="utf-8")
+    assert Balance(page).open == []
+    assert 'id="leans"' not in page
+    assert 'id="calibration"' in page

@@ -1,4 +1,4 @@
-"""Calibration on held-out rows: PIT, coverage by level and by decile of impressions, reliability."""
+"""Calibration on held-out rows: PIT, coverage by level, by decile of impressions and by column, reliability."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed, interval, percent, places, rate, tick
 from recbayes.report.parts import figure, grid, missing, numbers, part
 from recbayes.report.run import Run
+from recbayes.report.sections.by_column import by_column
 from recbayes.report.svg import HALF, Area, bar, dot, line, padded, path, picture, sized, x_axis, y_axis
 
 
@@ -21,6 +22,7 @@ def calibration(run: Run) -> Html:
             "calibration", "Does it know what it doesn't know?", "Coverage of held-out click counts and the shape of the errors.", "train"
         )
     cards = [_by_level(figures), _by_decile(figures), _pit(figures), _reliability(figures) if figures.get("reliability") else None]
+    cards += [by_column(name, records) for name, records in figures.get("coverage_by", {}).items() if len(records) > 1]
     return part("calibration", "Does it know what it doesn't know?", _finding(figures), grid(cards))
 
 
@@ -30,7 +32,7 @@ def _finding(figures: dict[str, Any]) -> str:
     return (
         f"90% intervals hold the observed clicks{rows} {percent(share)} of the time, and between {percent(min(deciles), 0)} and "
         f"{percent(max(deciles), 0)} in every tenth of the rows by impressions. Predictions are from features alone, on rows that "
-        f"training never saw.{_level(figures)}"
+        f"training never saw.{_level(figures)}{_mapped(figures)}"
     )
 
 
@@ -40,6 +42,20 @@ def _level(figures: dict[str, Any]) -> str:
     if abs(excess) < 0.03:
         return ""
     return f" On the whole {percent(abs(excess), 0)} {'more' if excess > 0 else 'fewer'} clicks are predicted than came."
+
+
+def _mapped(figures: dict[str, Any]) -> str:
+    """What recalibration did, where there is one."""
+    found = figures.get("recalibration")
+    if not found:
+        return ""
+    change = "narrower" if found["scale"] < 1 else "wider"
+    return (
+        f" Intervals are recalibrated on {fixed(found['groups'], 0)} groups set aside from training: "
+        f"{percent(abs(found['scale'] - 1), 0)} {change}, "
+        f"moved by {fixed(found['shift'], 2, signed=True)} standard deviations; before, 90% intervals held "
+        f"{percent(found['coverage_before']['0.9'])}."
+    )
 
 
 def _by_level(figures: dict[str, Any]) -> Html:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from recbayes.report.html import Html, join
 from recbayes.report.numbers import fixed
 from recbayes.report.parts import figure, numbers, part
@@ -21,7 +23,7 @@ def likelihood(run: Run) -> Html | None:
     return part(
         "likelihood",
         "What the features are worth",
-        _finding(network, baselines),
+        _finding(network, baselines) + _more(run.calibration),
         figure(
             "Held-out log-likelihood a row",
             sized(lambda width: _draw(width, rows)),
@@ -40,6 +42,21 @@ def _finding(network: float, baselines: dict[str, float]) -> str:
     word = "ahead of" if network > best else "behind"
     reference = f"the best baseline ({NAMES.get(name, name)}, {fixed(best, 3)})"
     return f"{fixed(network, 3)} nats a row on held-out rows: {fixed(abs(network - best), 3)} {word} {reference}."
+
+
+def _more(figures: dict[str, Any]) -> str:
+    """What the model itself expected, and how far its counts were off."""
+    expected, score = figures.get("log_likelihood_expected"), figures.get("crps")
+    found = ""
+    if expected and expected["stderr"]:
+        off = (expected["observed"] - expected["expected"]) / expected["stderr"]
+        word = "as it should" if abs(off) < 3 else "it is surer than it should be" if off < 0 else "it is less sure than it could be"
+        both = f"It expected {fixed(expected['expected'], 2)} and got {fixed(expected['observed'], 2)}"
+        found += f" {both} on {fixed(expected['rows'], 0)} of the rows: {word}."
+    if score:
+        best = min(score["baselines"].values())
+        found += f" Its counts are off by {fixed(score['clicks'], 1)} clicks (CRPS), against {fixed(best, 1)} of the best baseline."
+    return found
 
 
 def _draw(width: int, rows: list[tuple[str, float]]) -> Html:
