@@ -108,6 +108,7 @@ def _figures(fitted: Fitted, train: Log, test: Log, frame: pd.DataFrame) -> dict
     by_decile = {str(level): coverage_by(values, tenths, level=level, clusters=segments) for level in LEVELS}
     return {
         "rows": len(frame),
+        "share_without_clicks": float((frame.clicks == 0).mean()),
         "groups": int(groups),
         "log_likelihood_per_row": float(log_likelihood.sum()) / len(frame),
         "baselines": baselines.held_out(train, test),
