@@ -21,7 +21,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.types": ("UserError",),
     "recbayes.log": ("Log", "audit", "read_log"),
     "recbayes.features": ("categorical", "multi_categorical", "numeric", "text", "time", "vector"),
-    "recbayes.densities": ("beta_mixture", "gaussian_mixture", "point"),
+    "recbayes.densities": ("beta_mixture", "gaussian_mixture", "logit_normal_mixture", "point"),
     "recbayes.models": ("ddn", "linear", "mlp"),
     "recbayes.posteriors": ("ensemble", "epinet", "last_layer", "map", "mc_dropout", "mean_field", "mle"),
     "recbayes.predictive": ("Predictive",),

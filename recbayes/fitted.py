@@ -223,6 +223,7 @@ def fit(
     encoder, network, trained = one(log, schedule, "final", None)
     record = {
         "rows": len(log),
+        "share_without_clicks": float(np.mean(np.asarray(log.clicks) == 0)),
         "groups": segments_of(log, group)[1],
         "clusters": network.clusters,
         "epochs": schedule.epochs,

@@ -64,3 +64,27 @@ def groups_on_a_fine_grid(density, tau, clicks, impressions, segments):
             density, tau, clicks, impressions, segments, middle=middle, width=np.maximum(1.5 * stddev, (u[:, 1] - u[:, 0]) / 4)
         )
     return log_marginal
+
+
+def on_the_logit(log_density, middle, width, *, points=2001):
+    """A distribution of the logit on a fine grid: points x [..., P] and normalised weights, and the log of the integral [...].
+
+    log_density: x [..., P] -> [..., P], concave; it is cut where it is 40 below its peak, which is searched from `middle` in steps
+    of `width`, each [...].
+    """
+    low, high = middle - width, middle + width
+    for _ in range(3):
+        x = low[..., None] + (high - low)[..., None] * np.linspace(0.0, 1.0, points)
+        log_f = log_density(x)
+        near = log_f > log_f.max(-1, keepdims=True) - 40.0
+        first, last = near.argmax(-1), points - 1 - near[..., ::-1].argmax(-1)
+        step = x[..., 1] - x[..., 0]
+        low, high = low + step * (first - 1), low + step * (last + 1)
+    log_total = logsumexp(log_f, axis=-1)
+    return x, np.exp(log_f - log_total[..., None]), log_total + np.log(step)
+
+
+def log_counts(clicks, impressions, x):
+    """Log of the binomial probability, coefficient included, at logits x [..., P]; counts [...]."""
+    clicks, impressions = clicks[..., None], impressions[..., None]
+    return log_choose(clicks, impressions) - clicks * np.logaddexp(0.0, -x) - (impressions - clicks) * np.logaddexp(0.0, x)

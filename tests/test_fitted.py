@@ -91,7 +91,7 @@ def test_early_stopping_never_sees_the_test_log() -> None:
     assert all("held_out" in record for record in fitted.history)
 
 
-@pytest.mark.parametrize("family", ["beta_mixture", "gaussian_mixture", "point"])
+@pytest.mark.parametrize("family", ["beta_mixture", "gaussian_mixture", "logit_normal_mixture", "point"])
 def test_every_density_trains_with_and_without_a_page_effect(family: str) -> None:
     for group in ("page", False):
         fitted = rb.fit(log(), features=features(), density=getattr(rb, family)(), posterior=rb.map(), group_effect=group, **QUICK)

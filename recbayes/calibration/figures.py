@@ -47,6 +47,7 @@ def figures(
     recalibration = getattr(fitted, "recalibration", None)
     found = {
         "rows": len(frame),
+        "share_without_clicks": float((frame.clicks == 0).mean()),
         "groups": int(groups),
         "log_likelihood_per_row": float(own.sum()) / len(frame),
         "baselines": {name: float(values.sum()) / len(frame) for name, values in likelihoods.items()},

@@ -4,6 +4,7 @@ from recbayes.densities.beta_mixture import BetaMixture, beta_mixture
 from recbayes.densities.family import Density, Family
 from recbayes.densities.gaussian_mixture import GaussianMixture, gaussian_mixture
 from recbayes.densities.group_effect import GroupEffect, GroupPosterior
+from recbayes.densities.logit_normal_mixture import LogitNormalMixture, logit_normal_mixture
 from recbayes.densities.point import Point, point
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "GaussianMixture",
     "GroupEffect",
     "GroupPosterior",
+    "LogitNormalMixture",
     "Point",
     "beta_mixture",
     "gaussian_mixture",
+    "logit_normal_mixture",
     "point",
 ]

@@ -3,9 +3,13 @@
     y ~ sum_k pi_k N(mu_k, sigma_k^2),   log(clicks / impressions) | y ~ N(y, s^2),   s^2 = (1 - p) / (impressions p)
 
 p is the model's mean, held constant for the gradient: with the observed rate in its place the estimate of mu is biased by .28 at 3
-expected clicks. log_marginal is the Gaussian's log density at log(c / r), as a probability a count (less log c). A row without clicks
-has no logarithm: its probability is that of log(clicks / impressions) below half a click, and conditioning on it matches the first
-two moments. REG is one component with a constant sigma, MDN leaves s out of training, DDN is the default.
+expected clicks. log_marginal is the Gaussian's log density at log(c / r), as a probability a count (less log c). REG is one component
+with a constant sigma, MDN leaves s out of training, DDN is the default.
+
+A row without clicks has no logarithm. The rule: it says that log(clicks / impressions) lies below that of half a click, with the
+probability of that event; conditioning on it keeps the first two moments (exact where there are clicks: normal-normal). A fit's record and
+calibration.json say what share of the rows that is (`share_without_clicks`). The family is an approximation for few clicks: prefer another
+where that share is above some percent; what it costs is in docs/densities.md.
 
 Source: Zeldes et al. 2017, Deep density networks and uncertainty in recommender systems, arXiv:1711.02487.
 """

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import expit, logit
 
-from recbayes.densities import BetaMixture
+from recbayes.densities import BetaMixture, LogitNormalMixture
 from recbayes.replay import tallies
 from recbayes.replay.learner import Bound, Learner
 from recbayes.replay.world import World
@@ -34,8 +34,8 @@ def density(
       fitted: a model with `densities(log, draws=, seed=)`, leaves [S, N, K], and `group_effect` (None or with a tau).
       counts_scope: group, an arm is known by its counts in the group; item, also by its item's counts in other groups.
       draws: weight draws.
-      merge: one density an arm from all draws, by moments; only where there is a group effect and the density is a beta mixture, else the
-        draws stay apart. Apart, cost grows with their number: 8 are enough.
+      merge: one density an arm from all draws, by moments; only where there is a group effect and the density is a mixture of betas or
+        logit-normals, else the draws stay apart. Apart, cost grows with their number: 8 are enough.
       exact: policies see every component, and Thompson's draws are exact; else components are summed up by mean and variance.
       seed: of the weight draws.
 
@@ -59,8 +59,8 @@ def density(
         apart = fitted.densities(world.rows, draws=draws, seed=seed)
         leaves = type(apart)(*(np.moveaxis(np.asarray(leaf, np.float64), 0, 1) for leaf in apart))  # [N, S, K]
         tau = None if fitted.group_effect is None else np.full(len(world.clicks), float(fitted.group_effect.tau))
-        if merge and tau is not None and isinstance(leaves, BetaMixture):
-            leaves, tau = merged(leaves, tau, world.segments)
+        if merge and tau is not None and isinstance(leaves, BetaMixture | LogitNormalMixture):
+            leaves, tau = (merged if isinstance(leaves, BetaMixture) else merged_logits)(leaves, tau, world.segments)
         return tallies.bound(leaves, tau, items=world.items if counts_scope == "item" else None, exact=exact)
 
     return Learner("density", {"counts_scope": counts_scope, "draws": draws, "merge": merge, "exact": exact, "seed": seed}, fitted, bind)
@@ -82,6 +82,19 @@ def merged(apart: BetaMixture, tau: Array, segments: Array) -> tuple[BetaMixture
     variance = (shares * (still * (1.0 - still) / (concentrations + 1.0) + (still - mean) ** 2)).sum(1, keepdims=True)
     density = BetaMixture(np.log(weights.mean(1, keepdims=True)), mean, mean * (1.0 - mean) / variance - 1.0)
     return density, np.sqrt(tau**2 + common.var(1))
+
+
+def merged_logits(apart: LogitNormalMixture, tau: Array, segments: Array) -> tuple[LogitNormalMixture, Array]:
+    """The same of logit-normals that have seen nothing: kept are each component's weight and its logit's mean and variance."""
+    weights = np.exp(apart.log_weights)
+    middles = (weights * apart.logits).sum(-1)  # [N, S]
+    common = _group_means(middles - middles.mean(1, keepdims=True), segments)[segments]
+    still = apart.logits - common[..., None]
+    shares = weights / weights.sum(1, keepdims=True)
+    logits = (shares * still).sum(1, keepdims=True)
+    scales = np.sqrt((shares * (apart.scales**2 + (still - logits) ** 2)).sum(1, keepdims=True))
+    rest = (leaf[:, :1] for leaf in apart[3:])
+    return LogitNormalMixture(np.log(weights.mean(1, keepdims=True)), logits, scales, *rest), np.sqrt(tau**2 + common.var(1))
 
 
 def _group_means(values: Array, segments: Array) -> Array:

@@ -32,6 +32,8 @@ CASES = {
     "gaussian_mixture": Case(densities.gaussian_mixture(components=2), zero_is_exact=False),
     "gaussian_mixture MDN": Case(densities.gaussian_mixture(components=2, measurement_noise=False), chains=False, zero_is_exact=False),
     "gaussian_mixture REG": Case(densities.gaussian_mixture(1, False, constant_sigma=0.5), chains=False, zero_is_exact=False),
+    "logit_normal_mixture": Case(densities.logit_normal_mixture(components=2)),
+    "logit_normal_mixture of 1": Case(densities.logit_normal_mixture(components=1)),
     "point": Case(densities.point(), spread=False),
 }
 each = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

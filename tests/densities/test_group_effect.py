@@ -145,7 +145,11 @@ def test_conditioning_chains_over_the_rows_of_a_group(upworthy):
         np.testing.assert_allclose(together, joint, rtol=5e-5)  # the posterior's nodes end where it is e^-10 of its peak
 
 
-@pytest.mark.parametrize("family", [densities.beta_mixture(2), densities.gaussian_mixture(2), densities.point()], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "family",
+    [densities.beta_mixture(2), densities.gaussian_mixture(2), densities.logit_normal_mixture(2), densities.point()],
+    ids=lambda f: f.name,
+)
 def test_conditioning_chains_over_time(upworthy, family):
     """Acceptance 2 for groups, every family: two thirds of the counts and then the rest, in either order, are as probable."""
     clicks, impressions, segments = (x[:80] for x in upworthy)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import betaln, expit, logit, logsumexp
 
-from recbayes.densities import BetaMixture, GaussianMixture, GroupEffect, Point
+from recbayes.densities import BetaMixture, GaussianMixture, GroupEffect, LogitNormalMixture, Point
 from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
 
@@ -67,7 +67,7 @@ def test_moments_against_a_fine_grid(impressions):
     assert (spread >= contrast * (1 - 1e-2)).all()  # the model's part comes on top
 
 
-@pytest.mark.parametrize("kind", ["beta", "one beta", "gaussian", "point"])
+@pytest.mark.parametrize("kind", ["beta", "one beta", "gaussian", "logit normal", "point"])
 @pytest.mark.parametrize("tau", [TAU, None])
 def test_both_views_agree(kind, tau):
     """`known`, which is fast, and the whole mixture, which is exact, give the same means, deviations and, in law, draws."""
@@ -76,6 +76,7 @@ def test_both_views_agree(kind, tau):
         "beta": BetaMixture(weights, means, sizes),
         "one beta": BetaMixture(0 * weights[:, :1], means[:, :1], sizes[:, :1]),
         "gaussian": GaussianMixture(weights, np.log(means), 0.2 + 0 * means, means),
+        "logit normal": LogitNormalMixture.unseen(weights, logit(means), 0.2 + 0 * means),
         "point": Point(means[:, :1]),
     }[kind]
     clicks, shown = (tf.constant(x, tf.float32) for x in seen(1000))

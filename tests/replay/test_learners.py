@@ -6,7 +6,7 @@ import tensorflow as tf
 from replay.worlds import Model, log, pages
 
 import recbayes as rb
-from recbayes.densities import BetaMixture, Point, baselines
+from recbayes.densities import BetaMixture, LogitNormalMixture, Point, baselines
 from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
 from recbayes.replay.density import merged
@@ -102,6 +102,23 @@ def test_merging_one_draw_changes_nothing():
     for ours, theirs in zip(got, one):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     np.testing.assert_allclose(tau, 0.4)
+
+
+def test_merged_logit_normals_keep_their_moments():
+    """The second family whose draws merge: its arms' means and spreads before feedback, as with the draws kept apart."""
+    world = rb.queue(pages(groups=30, seed=3, arms=(3, 5)))
+    nothing = 0 * world.clicks
+
+    class LogitNormals(Model):
+        def densities(self, log, *, draws, seed=0):
+            betas = super().densities(log, draws=draws, seed=seed)
+            return LogitNormalMixture.unseen(betas.log_weights, tf.math.log(betas.means / (1 - betas.means)), 0.25 + 0 * betas.means)
+
+    got = seen_by(rb.density(LogitNormals(), draws=32), world, nothing, nothing)
+    apart = seen_by(rb.density(LogitNormals(), draws=32, merge=False), world, nothing, nothing)
+    np.testing.assert_allclose(got["mean"], apart["mean"], rtol=0.01)
+    np.testing.assert_allclose(got["stddev"], apart["stddev"], rtol=0.04)
+    np.testing.assert_allclose(got["contrast_stddev"], apart["contrast_stddev"], rtol=0.05)
 
 
 def test_without_a_page_effect_draws_stay_apart():
