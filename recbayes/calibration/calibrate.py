@@ -58,7 +58,8 @@ def calibrate(fitted: Fitted, train: Log, test: Log, *, draws: int = 512, seed: 
     frame = pd.concat([_identity(test), columns], axis=1)
     frame["new"] = describe(fitted.encoder.features, train, test)
     frame = pd.concat([frame, _readable(fitted.encoder.features, test, frame.columns)], axis=1)
-    return _figures(fitted, train, test, frame) | {"draws": draws, "warnings": fitted.warnings}, frame
+    told = {"draws": draws, "warnings": fitted.warnings, "diagnostics": fitted.record.get("diagnostics", {})}
+    return _figures(fitted, train, test, frame) | told, frame
 
 
 def _must_be_numbers(stddev: Floats) -> None:
