@@ -23,7 +23,10 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.features": ("categorical", "multi_categorical", "numeric", "text", "time", "vector"),
     "recbayes.densities": ("beta_mixture", "gaussian_mixture", "logit_normal_mixture", "point"),
     "recbayes.models": ("ddn", "linear", "mlp"),
-    "recbayes.posteriors": ("ensemble", "epinet", "last_layer", "map", "mc_dropout", "mean_field", "mle"),
+    "recbayes.posteriors": (
+        *("ensemble", "epinet", "last_layer", "map", "mc_dropout", "mean_field", "mle"),
+        *("neural_linear", "nuts", "sgld"),
+    ),
     "recbayes.predictive": ("Predictive",),
     "recbayes.fitted": ("Fitted", "fit", "load"),
     "recbayes.calibration": ("calibrate",),

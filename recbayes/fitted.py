@@ -229,6 +229,7 @@ def fit(
         "epochs": schedule.epochs,
         "seed": seed,
         "fingerprint": log.fingerprint,
+        "diagnostics": method.diagnostics(trained.state),
         "warnings": method.warnings(network, trained.state) + doubts_of_training(trained.history),
     }
     return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record, recalibration)
@@ -287,7 +288,7 @@ def network_of(model: keras.Model, family: Any, group: str | None, extras: Mappi
             family.density(outputs), effect, batch.clicks, batch.impressions, batch.segments, tf.shape(batch.groups)[0]
         )
 
-    return Network(model, models.prior_stddevs(model), log_likelihood, dict(extras) if group else {}, rows)
+    return Network(model, models.prior_stddevs(model), log_likelihood, dict(extras) if group else {}, rows, family=family)
 
 
 def joint_log_likelihood(

@@ -76,7 +76,7 @@ def network(model: Any = None, rows: int = 48, seed: int = 0, prior: float | Non
     clicks = generator.binomial(shown.astype(int), 0.02).astype(np.float32)
     segments = (np.arange(rows) // 4).astype(np.int32)
     stddevs = prior_stddevs(built)
-    return Network(built, stddevs, log_likelihood, {"log_tau": -1.0}, rows), Rows(inputs, clicks, shown, segments, segments)
+    return Network(built, stddevs, log_likelihood, {"log_tau": -1.0}, rows, family=family), Rows(inputs, clicks, shown, segments, segments)
 
 
 def whole(rows: Rows) -> Batch:

@@ -57,8 +57,9 @@ class Network(NamedTuple):
     """What a posterior is a posterior of.
 
     model: takes a dict of encoded inputs, returns [N, P]; prior_stddev: one a trainable variable, infinite where flat;
-    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows;
-    clusters: how many clusters they are of, None where it is not known.
+    log_likelihood: (outputs [N, P], extras, batch) -> [G]; extras: the scalars' starts; rows: number of training rows; clusters: how
+    many clusters they are of, None where it is not known; family: what turns outputs into densities of the click rate
+    (densities/family.py), None where the likelihood is of something else.
     """
 
     model: keras.Model
@@ -67,6 +68,7 @@ class Network(NamedTuple):
     extras: dict[str, float]
     rows: int
     clusters: int | None = None
+    family: Any = None
 
     def start(self) -> Parameters:
         """The model's own initial weights, as tensors."""
@@ -99,6 +101,11 @@ def no_warnings(network: Network, state: Any) -> list[str]:
     return []
 
 
+def no_diagnostics(state: Any) -> dict[str, float]:
+    """The `diagnostics` of a method that has none."""
+    return {}
+
+
 class Posterior(NamedTuple):
     """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
 
@@ -110,6 +117,8 @@ class Posterior(NamedTuple):
     extras(state) -> the scalars beside the network
     warnings(network, state) -> what a reader must know before relying on the finished state (it did not converge, too few clusters),
       each a sentence that says what and how to mend; `Fitted.record["warnings"]`, the train stage and the report show them first
+    diagnostics(state) -> figures by which to judge the finished state (R-hat, effective draws); `Fitted.record["diagnostics"]` and
+      calibration.json hold them
     """
 
     kind: str
@@ -122,6 +131,7 @@ class Posterior(NamedTuple):
     outputs: Callable[..., Tensor]
     extras: Callable[[Any], dict[str, Tensor]]
     warnings: Callable[[Network, Any], list[str]] = no_warnings
+    diagnostics: Callable[[Any], dict[str, float]] = no_diagnostics
 
 
 def call_model(

@@ -1,8 +1,9 @@
 """A Gaussian posterior on the last layer, and on the wide weights beside it; the rest of the network stays at its MAP.
 
 Outputs are linear in both, so draws are cheap and exact given the features. The head has a full covariance; its precision is the
-prior's plus the outer products of the groups' scores (the empirical Fisher: the exact Hessian at an early-stopped point is not
-positive definite). The wide weights, one a token, have a diagonal one: without them all doubt would be common to a page.
+prior's plus minus the likelihood's Hessian, where that is cheap and positive definite, else plus the outer products of the groups'
+scores (the empirical Fisher: at an early-stopped point of a large model the Hessian is not positive definite). The wide weights, one a
+token, have a diagonal one: without them all doubt would be common to a page.
 
 Source: Kristiadi, Hein, Hennig 2020, arXiv:2002.10118; Daxberger et al. 2021, Laplace redux, arXiv:2106.14806.
 """
@@ -19,30 +20,42 @@ import tensorflow as tf
 from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
+from recbayes.posteriors.curvature import is_positive_definite, minus_hessian
 from recbayes.random import fold, normal
 from recbayes.types import Tensor, UserError
 
 CERTAIN = 1e12
 FLAT = 0.01
 """Precision of a flat prior: a standard deviation of 10 on the logit."""
+CHEAP = 1_000_000
+"""Rows x head entries up to which the exact curvature is taken by default: some ten seconds."""
 
 
-def last_layer(*, draws: int = 64, method: Literal["laplace", "variational"] = "laplace", prior_scale: float = 1.0) -> base.Posterior:
+def last_layer(
+    *,
+    draws: int = 64,
+    method: Literal["laplace", "variational"] = "laplace",
+    prior_scale: float = 1.0,
+    curvature: Literal["auto", "exact", "scores"] = "auto",
+) -> base.Posterior:
     """A Gaussian on the head (full covariance) and on the wide weights (diagonal).
 
     Args:
       draws: weight draws a prediction averages over; at least 2.
-      method: `laplace` takes the covariance from the scores at the MAP, once, after training; `variational` learns it along the way.
+      method: `laplace` takes the covariance from the curvature at the MAP, once, after training; `variational` learns it along the way.
       prior_scale: multiplies every prior standard deviation of the model.
+      curvature: of the head under `laplace`: exact, from outer products of scores, or exact where rows x entries are few and it is
+        positive definite.
 
     Raises:
-      UserError: for fewer than 2 draws or an unknown method; at training, if the model has no dense layer named `head`.
+      UserError: for fewer than 2 draws or an unknown method; at training, if the model has no dense layer named `head`, or if the exact
+        curvature is asked for where the likelihood has no maximum.
 
     >>> last_layer(draws=16).draws
     16
     """
     base.check_draws("last_layer", draws)
-    settings = {"draws": draws, "method": method, "prior_scale": prior_scale}
+    settings = {"draws": draws, "method": method, "prior_scale": prior_scale, "curvature": curvature}
     if method not in ("laplace", "variational"):
         raise UserError(f"last_layer: there is no method {method!r}. Say method: laplace, or method: variational")
     if method == "variational":
@@ -55,7 +68,7 @@ def last_layer(*, draws: int = 64, method: Literal["laplace", "variational"] = "
         return state._replace(fitted=fitted), loss
 
     def last(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:
-        return finish(network, state, batches, prior_scale=prior_scale)
+        return finish(network, state, batches, prior_scale=prior_scale, curvature=curvature)
 
     return base.Posterior("last_layer", settings, draws, init, step, last, sample, outputs, lambda state: point.extras(state.fitted))
 
@@ -95,12 +108,22 @@ def init(network: base.Network, seed: Tensor) -> State:
     )
 
 
-def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float) -> State:
-    """Precisions at the MAP: the prior's plus squared scores, summed over all groups."""
+def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float, curvature: str = "scores") -> State:
+    """Precisions at the MAP: the prior's plus squared scores or the exact curvature, summed over all groups."""
     layers = find_layers(network.model)
+    exact = curvature == "exact" or (curvature == "auto" and network.rows * state.head.shape[0] <= CHEAP)
+    batches = list(batches) if exact else batches
     head, wide = prior_precisions(network, layers, prior_scale)
     for more_head, more_wide in base.each(lambda batch: squared_scores(network, layers, state.fitted.parameters, batch), batches):
         head, wide = head + more_head, tuple(w + m for w, m in zip(wide, more_wide, strict=True))
+    if exact:
+        hessian = exact_precision(network, layers, state.fitted.parameters, batches, prior_scale)
+        usable = is_positive_definite(hessian)
+        if curvature == "exact" and not usable:
+            raise UserError(
+                "last_layer: the exact curvature is not positive definite here: no maximum. Train longer, or say curvature: scores"
+            )
+        head = hessian if usable else head
     return state._replace(head=head, wide=wide)
 
 
@@ -126,14 +149,12 @@ def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) ->
     return moved + tf.transpose(shift)[:, :, None] * on_location(layers)
 
 
-def find_layers(model: keras.Model) -> Layers:
-    """The model's head and wide layers."""
+def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:
+    """The model's head and wide layers; `method` is who asks, for the error of a model without a head."""
     named = {layer.name: layer for layer in model.layers}
     head = named.get("head")
     if not isinstance(head, keras.layers.Dense):
-        raise UserError(
-            "last_layer: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')"
-        )
+        raise UserError(f"{method}: the model has no dense layer named 'head'. Name the last one so: keras.layers.Dense(size, name='head')")
     target = named.get("on_location")
     wide = tuple(layer for name, layer in named.items() if name.startswith("wide_")) if target is not None else ()
     seen = [head.input, *(layer.input for layer in wide)]
@@ -210,6 +231,26 @@ def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, b
     wide = tuple(token_scores(layer, i, shift, batch.segments) for layer, i in zip(layers.wide, ids, strict=True))
     head = tf.cast(head, tf.float64)
     return tf.matmul(head, head, transpose_a=True), wide
+
+
+def exact_precision(
+    network: base.Network, layers: Layers, at: base.Parameters, batches: Iterable[base.Batch], prior_scale: float
+) -> Tensor:
+    """The prior's precision of the head less the log likelihood's Hessian, [(H + 1) P, (H + 1) P]."""
+    precision = prior_precisions(network, layers, prior_scale)[0]
+    shape = (-1, layers.head.units)
+
+    def curve(batch: base.Batch) -> Tensor:
+        features, _, fitted = run_once(network, layers, at.weights, batch.inputs)
+
+        def log_likelihood(moved: Tensor) -> Tensor:
+            return tf.reduce_sum(network.log_likelihood(fitted + tf.matmul(features, tf.reshape(moved, shape)), at.extras, batch))
+
+        return minus_hessian(log_likelihood, tf.zeros([precision.shape[0]]))
+
+    for more in base.each(curve, batches):
+        precision += tf.cast(more, tf.float64)
+    return precision
 
 
 def token_scores(layer: keras.layers.Embedding, ids: Tensor, shift: Tensor, segments: Tensor) -> Tensor:

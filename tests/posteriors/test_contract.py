@@ -33,8 +33,11 @@ CASES = {
     "mean_field": Case(rb.mean_field(draws=6, anneal=2)),
     "epinet": Case(rb.epinet(draws=6)),
     "ensemble": Case(rb.ensemble(members=3)),
+    "neural_linear": Case(rb.neural_linear(draws=6)),
+    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=50, samples=20), rb.linear()),
+    "sgld": Case(rb.sgld(draws=8, thin=2, burn_in=4)),
 }
-NO_METHOD = {"base", "flipout", "point_estimate", "stacked", "variational_head"}
+NO_METHOD = {"base", "curvature", "flipout", "kept_draws", "point_estimate", "stacked", "variational_head"}
 SEED = tf.constant([3, 4], tf.int32)
 
 

@@ -22,7 +22,7 @@ SEED = tf.constant([5, 6], tf.int32)
 @pytest.fixture(scope="module")
 def fitted() -> Any:
     net, rows = network()
-    return net, rows, train(net, rb.last_layer(draws=8), rows, Schedule(epochs=3, batch_size=16)).state
+    return net, rows, train(net, rb.last_layer(draws=8, curvature="scores"), rows, Schedule(epochs=3, batch_size=16)).state
 
 
 def test_draws_equal_the_network_run_with_moved_weights(fitted: Any) -> None:
@@ -79,7 +79,7 @@ def test_more_data_shrinks_the_doubt() -> None:
     """The same rows 25 times over: the head's standard deviations fall towards a fifth wherever the data speak."""
     net, rows = network()
     state = point.init(net, SEED)
-    posterior = rb.last_layer(prior_scale=100.0)
+    posterior = rb.last_layer(prior_scale=100.0, curvature="scores")
     start = posterior.init(net, SEED)._replace(fitted=state)
     once = posterior.finish(net, start, [whole(rows)])
     often = posterior.finish(net, start, [whole(rows)] * 25)

@@ -1,0 +1,188 @@
+"""Preconditioned stochastic gradient Langevin dynamics: gradient steps with noise that, over time, visit the weights' posterior.
+
+    w' = w + (step / 2) G slope(w) + sqrt(step G) N(0, 1),   G = 1 / (prior precision + sum over groups of squared scores)
+
+slope is that of the log posterior, on a random batch. Three departures from the paper, each for accuracy. G is measured once, at the
+MAP, and stays: the term that a changing G needs, and that practice leaves out, is exactly zero. It is in the posterior's own units, so
+`step` has none. And the batch's slope is taken less its value at the MAP, plus all rows' value there, so the noise of small batches
+does not widen the posterior (Baker et al. 2019). What is left is the step's own error: a direction of curvature c against G comes out
+too wide by 1 / (1 - step c / 4) in variance. Scalars beside the network stay at their fit.
+
+Training first climbs to the MAP; the chain runs once, after the last epoch, and its thinned draws stay in the state.
+
+Source: Li, Chen, Carlson, Carin 2016, Preconditioned stochastic gradient Langevin dynamics, arXiv:1512.07666; Welling and Teh 2011,
+Bayesian learning via stochastic gradient Langevin dynamics; Baker, Fearnhead, Fox, Nemeth 2019, arXiv:1706.05439.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recbayes.posteriors import base, kept_draws
+from recbayes.posteriors import point_estimate as point
+from recbayes.posteriors.kept_draws import outputs, sample
+from recbayes.random import bits, fold, normal, uniform
+from recbayes.types import Tensor, UserError
+
+PROBES = 64
+"""Slopes with random signs that measure G, at least: its entries are then within some 20% of the squared scores."""
+
+AHEAD = 2**18
+"""Numbers that are drawn ahead of the chain."""
+
+
+def sgld(*, draws: int = 64, thin: int = 25, burn_in: int = 500, step: float = 0.1, prior_scale: float = 1.0) -> base.Posterior:
+    """A chain of noisy gradient steps through the weights of any model.
+
+    Args:
+      draws: draws kept, and averaged over by a prediction; at least 8.
+      thin: steps from one kept draw to the next.
+      burn_in: steps before the first, from the MAP.
+      step: the step's size; its error in the variance is some step / 4, and the steps to an independent draw some 4 / step.
+      prior_scale: multiplies every prior standard deviation of the model.
+
+    Raises: UserError for settings that make no chain.
+
+    >>> sgld(draws=16, thin=10).draws
+    16
+    """
+    if draws < 8 or thin < 1 or burn_in < 0 or not 0.0 < step <= 1.0:
+        raise UserError(
+            f"sgld: draws is {draws} (at least 8), thin {thin} (at least 1), burn_in {burn_in} (at least 0), step {step} (in (0, 1]). "
+            "Leave them out for the defaults"
+        )
+
+    def start(network: base.Network, seed: Tensor) -> State:
+        return init(network, seed, draws=draws)
+
+    def climb(network: base.Network, state: State, batch: base.Batch, seed: Tensor, rate: Tensor) -> tuple[State, Tensor]:
+        fitted, loss = point.update(network, state.fitted, batch, rate, prior_scale=prior_scale)
+        return state._replace(fitted=fitted), loss
+
+    def last(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:
+        return finish(network, state, list(batches), thin=thin, burn_in=burn_in, step=step, prior_scale=prior_scale)
+
+    settings = {"draws": draws, "thin": thin, "burn_in": burn_in, "step": step, "prior_scale": prior_scale}
+    return base.Posterior("sgld", settings, draws, start, climb, last, sample, outputs, lambda state: point.extras(state.fitted), warnings)
+
+
+class State(NamedTuple):
+    """The MAP fit; the kept draws' deviations from it, [S, ...] a weight; the chain's seed, int32 [2]."""
+
+    fitted: point.State
+    deviations: tuple[Tensor, ...]
+    seed: Tensor
+
+
+def init(network: base.Network, seed: Tensor, *, draws: int) -> State:
+    """The MAP's start; until `finish` has run the chain, no doubt at all."""
+    return State(point.init(network, seed), kept_draws.none_yet(network, draws, "sgld"), tf.convert_to_tensor(seed, tf.int32))
+
+
+def finish(
+    network: base.Network, state: State, batches: Sequence[base.Batch], *, thin: int, burn_in: int, step: float, prior_scale: float
+) -> State:
+    """Runs the chain from the MAP over random batches and keeps every `thin`-th state."""
+    at, draws = state.fitted.parameters, state.deviations[0].shape[0]
+    slopes = traced_slopes(network, at.extras)
+    metric = preconditioner(network, at, batches, fold(state.seed, 0), prior_scale)
+    move = traced_move(network, at, slopes, metric, total=totals(slopes, at, batches), batches=len(batches), step=step, scale=prior_scale)
+    order = np.floor(uniform(fold(state.seed, 1), [burn_in + draws * thin]).numpy() * len(batches)).astype(int)
+    noise, now, kept = noises(fold(state.seed, 2), at.weights), at.weights, []
+    for number, chosen in enumerate(order):
+        now = move(now, batches[chosen], next(noise))
+        if number >= burn_in and (number - burn_in) % thin == thin - 1:
+            kept.append(now)
+    return state._replace(deviations=tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True)))
+
+
+def warnings(network: base.Network, state: State) -> list[str]:
+    """Of a chain that moved too slowly to have seen the posterior."""
+    draws, effective = state.deviations[0].shape[0], diagnostics(state)["effective_draws"]
+    if effective >= draws / 4.0:
+        return []
+    return [
+        f"sgld: the {draws} kept draws are worth {effective:.0f} independent ones, so the chain has not seen the whole posterior and its "
+        "doubt may be too small. Raise posterior.thin fourfold"
+    ]
+
+
+def diagnostics(state: State) -> dict[str, float]:
+    """How many independent draws the kept ones are worth, averaged over the weights."""
+    return {"effective_draws": kept_draws.effective_draws(state.deviations)}
+
+
+Slopes = Callable[[Sequence[Tensor], base.Batch, Tensor], list[Tensor]]
+"""(weights, batch, a factor a group [G]) -> slope of the weighted sum of the groups' log likelihoods, in the shape of each weight."""
+
+
+def traced_slopes(network: base.Network, extras: dict[str, Tensor]) -> Slopes:
+    """The likelihood's slope as a graph."""
+
+    @tf.function(reduce_retracing=True)
+    def slopes(weights: Sequence[Tensor], batch: base.Batch, factors: Tensor) -> list[Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            total = tf.reduce_sum(factors * network.log_likelihood(network.call(weights, batch.inputs), extras, batch))
+        found = tape.gradient(total, list(weights), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(slope) for slope in found]
+
+    return slopes
+
+
+def traced_move(
+    network: base.Network,
+    at: base.Parameters,
+    slopes: Slopes,
+    metric: Sequence[Tensor],
+    *,
+    total: Sequence[Tensor],
+    batches: int,
+    step: float,
+    scale: float,
+) -> Callable[..., tuple[Tensor, ...]]:
+    """One step of the chain as a graph: (weights, batch, standard normals [D]) -> weights. total: all rows' slope at the MAP."""
+
+    @tf.function(reduce_retracing=True)
+    def move(weights: tuple[Tensor, ...], batch: base.Batch, noise: Tensor) -> tuple[Tensor, ...]:
+        ones = tf.ones_like(batch.groups, tf.float32)
+        likelihood = [float(batches) * slope for slope in slopes(weights, batch, ones)]
+        if batches > 1:
+            there = slopes(at.weights, batch, ones)
+            likelihood = [here - float(batches) * t + all_rows for here, t, all_rows in zip(likelihood, there, total, strict=True)]
+        prior = kept_draws.prior_slopes(network, weights, at.weights, scale)
+        noises = [tf.reshape(part, w.shape) for part, w in zip(tf.split(noise, [w.shape.num_elements() for w in weights]), weights)]
+        parts = zip(weights, metric, likelihood, prior, noises, strict=True)
+        return tuple(w + 0.5 * step * g * (up + back) + tf.sqrt(step * g) * e for w, g, up, back, e in parts)
+
+    return move
+
+
+def noises(seed: Tensor, weights: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Standard normals of one step after the other, [D] each; drawn for many steps at once, a call costs more than its numbers."""
+    size = sum(w.shape.num_elements() for w in weights)
+    ahead = max(1, AHEAD // size)
+    for block in itertools.count():
+        yield from tf.unstack(normal(fold(seed, block), [ahead, size]))
+
+
+def totals(slopes: Slopes, at: base.Parameters, batches: Sequence[base.Batch]) -> list[Tensor]:
+    """All rows' slope at the MAP."""
+    parts = [slopes(at.weights, batch, tf.ones_like(batch.groups, tf.float32)) for batch in batches]
+    return [tf.add_n(list(part)) for part in zip(*parts, strict=True)]
+
+
+def preconditioner(network: base.Network, at: base.Parameters, batches: Sequence[base.Batch], seed: Tensor, scale: float) -> list[Tensor]:
+    """G at the MAP: groups' scores with random signs, summed and squared, are on average the sum of their squares (Hutchinson 1990)."""
+    slopes, squares, passes = traced_slopes(network, at.extras), [tf.zeros_like(w) for w in at.weights], -(-PROBES // len(batches))
+    for probe in range(passes):
+        for number, batch in enumerate(batches):
+            words = bits(fold(fold(seed, probe), number), [batch.groups.shape[0]])
+            signs = 1.0 - 2.0 * tf.cast(tf.bitwise.bitwise_and(words, tf.constant(1, tf.uint32)), tf.float32)
+            squares = [s + tf.square(slope) / passes for s, slope in zip(squares, slopes(at.weights, batch, signs), strict=True)]
+    return [1.0 / (precision + s) for precision, s in zip(kept_draws.prior_precisions(network, scale), squares, strict=True)]
