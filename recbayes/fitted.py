@@ -203,7 +203,15 @@ def fit(
         score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
         hide = hider(encoder, schedule)
         trained = train(
-            network, method, rows, schedule, hide=hide, held_out=score, checkpoint=folder, progress=progress, finish=recalibrate or judge is None
+            network,
+            method,
+            rows,
+            schedule,
+            hide=hide,
+            held_out=score,
+            checkpoint=folder,
+            progress=progress,
+            finish=recalibrate or judge is None,
         )
         return encoder, network, trained
 

@@ -1,6 +1,6 @@
 """How fast a doubly robust estimate is, with all that its verdict needs, beside NumPy's bare value and error; and its memory.
 
-    python benchmarks/evaluation.py [--rows 8000000] [--streamed 50000000]
+    python benchmarks/doubly_robust.py [--rows 8000000] [--streamed 50000000]
 
 Both get propensities, the policy's probabilities, rewards and predictions as arrays. Ours sums for value, error, bootstrap, both halves of
 the log, effective numbers, tails; NumPy does one line for the value and one for the error. They take turns and the best of each counts.
