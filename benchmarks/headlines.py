@@ -36,7 +36,7 @@ def main() -> None:
     columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
     log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
     train, test = log.split(by="time", test_fraction=0.2)
-    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at")]
+    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
     fitted = rb.fit(train, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
     calibration, _ = rb.calibrate(fitted, train, test)
     deciles = calibration["coverage_by_decile"]["0.9"]

@@ -41,7 +41,7 @@ def main() -> None:
 
 def judge(older: Any, following: Any, name: str, figures: dict[str, float], ratios: dict[str, float]) -> None:
     """Fits to the older tests and holds both laws against those that follow."""
-    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at")]
+    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
     fitted = rb.fit(older, features=features, posterior=rb.last_layer(draws=64), recalibrate=True)
     assert fitted.recalibration is not None
     parts = np.array_split(np.arange(len(following)), -(-len(following) // 1024))

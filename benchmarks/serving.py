@@ -38,7 +38,7 @@ def main() -> None:
     draws = parser.parse_args().draws
     columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
     log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
-    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at")]
+    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
     fitted = rb.fit(log.take(range(6000)), features=features, posterior=rb.last_layer(draws=draws), epochs=2, held_out=0.0)
     figures, ratios = {}, {}
     with tempfile.TemporaryDirectory() as home:

@@ -35,6 +35,8 @@ class Feature:
             raise UserError(f"feature {self.name!r}: side is {self.side!r}, must be 'item' or 'context'")
         if self.name in RESERVED:
             raise UserError(f"feature {self.name!r}: the served model has an input of this name already. Rename the column")
+        if (bends := self.settings.get("bends", 0)) < 0:
+            raise UserError(f"feature {self.name!r}: bends is {bends!r}, must be 0 or more")
         for setting in ("min_count", "max_values", "max_tokens", "ngrams", "length"):
             value = self.settings.get(setting)
             if value is not None and value < 1:
@@ -135,19 +137,21 @@ def vector(name: str, side: Side = "item") -> Feature:
     return Feature(name, "vector", side)
 
 
-def time(name: str, side: Side = "context", *, day_of_week: bool = False, hour_of_day: bool = False) -> Feature:
-    """A moment, in years before (-) or after (+) the newest training row: linear, also beyond the training range.
+def time(name: str, side: Side = "context", *, day_of_week: bool = False, hour_of_day: bool = False, bends: int = 0) -> Feature:
+    """A moment, in years before (-) or after (+) the newest training row: linear, also beyond the training range; or bent, and flat beyond.
 
     Args:
       name: the column: timestamps (without a zone: UTC), dates, ISO strings, or Unix seconds.
       side: "item" or "context".
       day_of_week: add the sine and cosine of the day of the week (UTC).
       hour_of_day: add the sine and cosine of the time of the day (UTC).
+      bends: where the trend may turn, at evenly spaced quantiles of the training rows; with any it is flat beyond the newest. For levels
+        that wander: what time explains no longer counts as spread between groups.
 
     Returns: the declaration.
-    Raises: UserError if the side is neither "item" nor "context".
+    Raises: UserError if the side is neither "item" nor "context", or bends is below 0.
 
     >>> time("created_at").side
     'context'
     """
-    return Feature(name, "time", side, {"day_of_week": day_of_week, "hour_of_day": hour_of_day})
+    return Feature(name, "time", side, {"day_of_week": day_of_week, "hour_of_day": hour_of_day, "bends": bends})

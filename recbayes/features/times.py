@@ -1,12 +1,16 @@
-"""A moment: years since the newest training row, 0 there, and linear before and after it.
+"""A moment: years since the newest training row, 0 there, and linear before and after it; or bent within the training range, flat beyond.
 
-A trend is worth having (click rates drift), a curve beyond the data is not: the one column is linear, whatever comes later. Day and
-hour are optional, each as a point on a circle, so that Sunday is next to Monday and 23:59 next to 0:00.
+A trend is worth having (click rates drift), a curve beyond the data is not. Without bends there is one column, linear whatever comes later.
+With bends the training rows' quantiles cut time into stretches, a column each that grows from -1 to 0 over its stretch: under a Gaussian
+prior the level is a random walk with a step a stretch, and what comes later stands where the newest rows do. Day and hour are optional, each
+as a point on a circle, so that Sunday is next to Monday and 23:59 next to 0:00.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,16 +30,18 @@ _MONDAY_SECONDS = 4 * 86400  # 1970-01-05, the first Monday of Unix time
 class Times(tf.Module):
     """A fitted time feature."""
 
-    def __init__(self, feature: Feature, newest: float) -> None:
+    def __init__(self, feature: Feature, newest: float, knots: Sequence[float] = ()) -> None:
         super().__init__()
-        self.feature, self.newest = feature, newest
+        self.feature, self.newest, self.knots = feature, newest, tuple(knots)
 
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Times:
-        """Finds the newest training row."""
+        """Finds the newest training row, and the ends of the stretches: quantiles of the rows."""
         seconds = unix_seconds(column, feature.name)
         finite = seconds[np.isfinite(seconds)]
-        return cls(feature, float(finite.max()) if len(finite) else 0.0)
+        bends = feature.settings["bends"]
+        knots = np.unique(np.quantile(finite, np.linspace(0.0, 1.0, bends + 2))) if bends and len(finite) else np.empty(0)
+        return cls(feature, float(finite.max()) if len(finite) else 0.0, knots.tolist() if len(knots) > 1 else [])
 
     @property
     def signature(self) -> Any:
@@ -44,8 +50,10 @@ class Times(tf.Module):
 
     @property
     def encoded(self) -> Encoded:
-        """Years, and two numbers for each cycle."""
-        return Encoded("dense", 1 + 2 * len(self._periods()), self.feature.side, self.feature.name, self.feature.kind)
+        """Years, or a number a stretch; and two numbers for each cycle."""
+        return Encoded(
+            "dense", max(len(self.knots) - 1, 1) + 2 * len(self._periods()), self.feature.side, self.feature.name, self.feature.kind
+        )
 
     def raw(self, column: pa.Array) -> np.ndarray:
         """Unix seconds [N], missing as NaN."""
@@ -55,7 +63,8 @@ class Times(tf.Module):
         """float32 [N, size]; a missing time counts as the newest training row's, and as the middle of every cycle."""
         known = tf.math.is_finite(raw)
         seconds = tf.where(known, raw, tf.constant(self.newest, tf.float64))
-        parts = [(seconds - self.newest) / YEAR_SECONDS]
+        parts = [tf.clip_by_value((seconds - end) / (end - start), -1.0, 0.0) for start, end in pairwise(self.knots)]
+        parts = parts or [(seconds - self.newest) / YEAR_SECONDS]
         for period in self._periods():
             angle = tf.math.floormod(seconds - _MONDAY_SECONDS, tf.constant(period, tf.float64)) * (2.0 * math.pi / period)
             parts += [tf.where(known, wave(angle), tf.zeros_like(angle)) for wave in (tf.sin, tf.cos)]
@@ -66,8 +75,8 @@ class Times(tf.Module):
         return self.newest + 7 * 86400.0 * np.arange(rows)
 
     def state(self) -> dict[str, Any]:
-        """The newest training row's Unix seconds."""
-        return {"newest": self.newest}
+        """The newest training row's Unix seconds, and the stretches' ends."""
+        return {"newest": self.newest, "knots": list(self.knots)}
 
     def _periods(self) -> list[float]:
         wanted = {"day_of_week": 7 * 86400.0, "hour_of_day": 86400.0}

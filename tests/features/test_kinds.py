@@ -205,6 +205,18 @@ def test_time_is_linear_in_years_from_the_newest_row():
     np.testing.assert_allclose(encode(time("x"), train, rows)[:, 0], [0, 1, 20, -1, 0], atol=1e-6)
 
 
+def test_bent_time_turns_at_quantiles_and_is_flat_beyond():
+    """A trend that went on bending beyond the data would predict nonsense for next month."""
+    train = np.array([0, 1, 2, 3, 4, 10, 20, 30, 40], "datetime64[D]")
+    rows = np.array([-50, 0, 2, 4, 22, 40, 4000, "NaT"], "datetime64[D]")
+    coded = encode(time("x", bends=1), train, rows)
+    np.testing.assert_allclose(coded[:, 0], [-1, -1, -0.5, 0, 0, 0, 0, 0], atol=1e-6)  # the median is day 4
+    np.testing.assert_allclose(coded[:, 1], [-1, -1, -1, -1, -0.5, 0, 0, 0], atol=1e-6)
+    assert encode(time("x", bends=3), train[:1], rows).shape == (8, 1)  # one moment has no stretches
+    with pytest.raises(UserError, match="bends is -1, must be 0 or more"):
+        time("x", bends=-1)
+
+
 @pytest.mark.parametrize(
     "column",
     [
