@@ -1,9 +1,9 @@
 """A moment: years since the newest training row, 0 there, and linear before and after it; or bent within the training range, flat beyond.
 
-A trend is worth having (click rates drift), a curve beyond the data is not. Without bends there is one column, linear whatever comes later.
-With bends the training rows' quantiles cut time into stretches, a column each that grows from -1 to 0 over its stretch: under a Gaussian
-prior the level is a random walk with a step a stretch, and what comes later stands where the newest rows do. Day and hour are optional, each
-as a point on a circle, so that Sunday is next to Monday and 23:59 next to 0:00.
+A trend is worth having (click rates drift), a curve beyond the data is not. Without bends there is one column, linear whatever comes
+later. With bends the training rows' quantiles cut time into stretches, a column each that grows from -1 to 0 over its stretch: under a
+Gaussian prior the level is a random walk with a step a stretch, and what comes later stands where the newest rows do. Day and hour are
+optional, each as a point on a circle, so that Sunday is next to Monday and 23:59 next to 0:00.
 """
 
 from __future__ import annotations
