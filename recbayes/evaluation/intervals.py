@@ -85,7 +85,7 @@ def bernstein(sums: Sums, value: Value, level: float, reach: float) -> Interval:
     if n < 2 or not math.isfinite(value.stderr):
         return Interval(math.nan, math.nan, "bernstein")
     if "share" in sums.names:
-        total = sum(moments.mean * moments.count for moments in sums.strata.values())
+        total = sum(moments.mean * moments.decisions for moments in sums.strata.values())
         means = dict(zip(sums.names, total / n))
         reach = reach * abs(float(linear(sums.names, means)[1][sums.names.index("total")]))
     half = value.stderr * math.sqrt(2.0 * log) + 7.0 * reach * log / (3.0 * (n - 1.0))
