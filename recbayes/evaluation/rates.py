@@ -20,8 +20,6 @@ from recbayes.evaluation.decisions import decisions_of
 from recbayes.evaluation.reward_model import RewardModel
 from recbayes.types import Array
 
-ANYWHERE = "any position"
-
 
 def rates(stream: Iterable[tuple[int, Any]], *, folds: int = 10) -> RewardModel:
     """Fitted in one pass over (first row, log) pieces.
@@ -86,6 +84,6 @@ def _sums(log: Any, first: int, folds: int) -> pd.DataFrame:
 
 
 def _places(log: Any) -> pd.Index:
-    """Each row's position, [n]."""
+    """Each row's position, [n]; one for all where the log has none."""
     name = log.columns.position
-    return pd.Index(np.full(len(log), ANYWHERE, object) if name is None else log.column(name).to_numpy())
+    return pd.Index(np.zeros(len(log), np.int64) if name is None else log.column(name).to_numpy())
