@@ -16,14 +16,14 @@ from recbayes.types import Array, UserError
 
 
 class Decisions(NamedTuple):
-    """Decisions of a log's rows: row [m], reward [m], count [m] (None: one each), bucket [m] (None: every row its own cluster).
+    """Decisions of a log's rows: row [m], reward [m], times [m] (None: one each), bucket [m] (None: every row its own cluster).
 
     fold: of each of the log's rows, [n].
     """
 
     row: Array
     reward: Array
-    count: Array | None
+    times: Array | None
     bucket: Array | None
     fold: Array
 

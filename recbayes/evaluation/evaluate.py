@@ -172,7 +172,8 @@ def _pass(
     """One pass over the log for all policies."""
     if whole is not None:
         check_decisions(whole, decision)
-    strata, found = _strata(stream, whole), {}
+    strata = _strata(stream, whole)
+    found: dict[str, Gathered] = {}
     for first, log in stream:
         if whole is None:
             check_decisions(log, decision)
@@ -199,7 +200,7 @@ def _gather(
 ) -> Gathered:
     """One policy's sums over some rows."""
     choices = target.choices(log)
-    count = np.ones(len(log)) if made.count is None else np.bincount(made.row, made.count, len(log))
+    count = np.ones(len(log)) if made.times is None else np.bincount(made.row, made.times, len(log))
     predictions = predict(q, log, choices, made.fold, count) if q else None
     row = made.row
     rows = Rows(
@@ -208,7 +209,7 @@ def _gather(
         made.reward,
         predictions.predicted[row] if predictions else None,
         predictions.expected[row] if predictions else None,
-        made.count,
+        made.times,
         stratum[row],
         made.bucket,
         first,

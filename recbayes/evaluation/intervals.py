@@ -1,10 +1,11 @@
 """Three intervals of an estimate, and which one to take.
 
-normal: Student's on the influence values. bootstrap: the percentiles of the estimate over resampled clusters, numerator and denominator
-together. bernstein: empirical Bernstein, which holds for any number of rows where weights and rewards are bounded, and is wide.
+normal: Student's on the influence values. bootstrap: percentiles of the estimate over resampled clusters, numerator and denominator
+together, corrected for bias and skewness (BCa): clicks are rare, so estimates that are too low come with errors that are too small.
+bernstein: empirical Bernstein, which holds for any number of rows where weights and rewards are bounded, and is wide.
 
-Source: Efron and Tibshirani 1993, ch. 13; Poisson weights: Hanley and MacGibbon 2006, CMPB 83(1); Maurer and Pontil 2009,
-arXiv:0907.3740.
+Source: Efron 1987, Better bootstrap confidence intervals, JASA 82; Poisson weights: Hanley and MacGibbon 2006, CMPB 83(1); Maurer and
+Pontil 2009, arXiv:0907.3740.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy import stats
 
 from recbayes.evaluation.rows import BUCKETS
 from recbayes.evaluation.sums import Sums
-from recbayes.evaluation.value import Value, linear
+from recbayes.evaluation.value import Value, influence, linear, of_sums
 from recbayes.types import Array
 
 Method = Literal["auto", "normal", "bootstrap", "bernstein"]
@@ -47,9 +48,21 @@ def normal(value: Value, level: float, clusters: int) -> Interval:
 
 
 def bootstrap(sums: Sums, buckets: Array, level: float) -> Interval:
-    """Percentiles over resampled buckets, [BUCKETS] decisions each."""
-    draws = resampled(sums, buckets)
-    low, high = np.quantile(draws[np.isfinite(draws)], [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    """BCa percentiles over resampled buckets, [BUCKETS] decisions each.
+
+    share = Phi(z0 + (z0 + z) / (1 - a (z0 + z))),  z0 = Phi^-1(share of draws below the estimate),  a = sum u^3 / (6 (sum u^2)^1.5)
+
+    u are the buckets' influence values.
+    """
+    draws, own = resampled(sums, buckets), influence(sums, buckets)
+    draws = draws[np.isfinite(draws)]
+    value, square = of_sums(sums).value, float(own @ own)
+    below = (draws < value).mean() + 0.5 * (draws == value).mean()
+    z0 = float(stats.norm.ppf(min(max(below, 1e-3), 1.0 - 1e-3)))
+    a = float((own**3).sum()) / (6.0 * square**1.5) if square > 0 else 0.0
+    z = z0 + stats.norm.ppf([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    shares = stats.norm.cdf(z0 + z / np.maximum(1.0 - a * z, 0.1))
+    low, high = np.quantile(draws, shares)
     return Interval(float(low), float(high), "bootstrap")
 
 
@@ -85,7 +98,7 @@ def bernstein(sums: Sums, value: Value, level: float, reach: float) -> Interval:
     if n < 2 or not math.isfinite(value.stderr):
         return Interval(math.nan, math.nan, "bernstein")
     if "share" in sums.names:
-        total = sum(moments.mean * moments.count for moments in sums.strata.values())
+        total = sum(moments.mean * moments.decisions for moments in sums.strata.values())
         means = dict(zip(sums.names, total / n))
         reach = reach * abs(float(linear(sums.names, means)[1][sums.names.index("total")]))
     half = value.stderr * math.sqrt(2.0 * log) + 7.0 * reach * log / (3.0 * (n - 1.0))

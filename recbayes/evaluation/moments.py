@@ -19,7 +19,7 @@ _CANCELLED = 1e-2
 
 
 class Moments(NamedTuple):
-    """Of k columns: count of decisions, mean [k], comoment [k, k] = sum of (x - mean)(x - mean)'.
+    """Of k columns: how many decisions, mean [k], comoment [k, k] = sum of (x - mean)(x - mean)'.
 
     >>> whole = Moments.of(np.array([[1.0, 2.0, 6.0]]))
     >>> parts = Moments.of(np.array([[1.0, 2.0]])).merge(Moments.of(np.array([[6.0]])))
@@ -27,7 +27,7 @@ class Moments(NamedTuple):
     ([3.0], True)
     """
 
-    count: float
+    decisions: float
     mean: Array
     comoment: Array
 
@@ -49,17 +49,17 @@ class Moments(NamedTuple):
 
     def merge(self, other: Moments) -> Moments:
         """Of both parts' rows."""
-        total = self.count + other.count
-        if not self.count or not other.count:
-            return self if self.count else other
+        total = self.decisions + other.decisions
+        if not self.decisions or not other.decisions:
+            return self if self.decisions else other
         apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / total)
-        return Moments(total, mean, self.comoment + other.comoment + np.outer(apart, apart) * (self.count * other.count / total))
+        mean = self.mean + apart * (other.decisions / total)
+        return Moments(total, mean, self.comoment + other.comoment + np.outer(apart, apart) * (self.decisions * other.decisions / total))
 
     @property
     def covariance(self) -> Array:
         """Of the columns, [k, k]; NaN where there are fewer than two decisions."""
-        return self.comoment / (self.count - 1.0) if self.count > 1 else np.full_like(self.comoment, np.nan)
+        return self.comoment / (self.decisions - 1.0) if self.decisions > 1 else np.full_like(self.comoment, np.nan)
 
 
 def _products(columns: Array, count: Array | None) -> Array:

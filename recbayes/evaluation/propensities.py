@@ -172,7 +172,7 @@ def _folds(counts: pd.Series, strength: tuple[float, float]) -> Any:
     """(held-out decisions of the cell, of the item, fitted probability) of each cell and item, fold by fold."""
     whole = counts.groupby(level=[1, 2, 3]).sum()
     for fold in range(FOLDS):
-        here = counts.xs(fold, level=0) if fold in counts.index.levels[0] else whole.iloc[:0]
+        here = counts[counts.index.get_level_values(0) == fold].droplevel(0)
         if not len(here):
             continue
         own = here.reindex(whole.index, fill_value=0.0)
@@ -193,7 +193,7 @@ def _keys(log: Any, cells: Sequence[str]) -> pd.DataFrame:
 def _counts(log: Any, first: int, cells: Sequence[str]) -> pd.Series:
     """Decisions by fold, position, cell and item."""
     made = decisions_of(log, first, FOLDS)
-    count = np.ones(len(log)) if made.count is None else np.bincount(made.row, made.count, len(log))
+    count = np.ones(len(log)) if made.times is None else np.bincount(made.row, made.times, len(log))
     frame = _keys(log, cells).assign(fold=made.fold, count=count)
     counts: pd.Series = frame.groupby(["fold", "place", "cell", "item"])["count"].sum()
     return counts

@@ -20,8 +20,6 @@ from recbayes.evaluation.decisions import decisions_of
 from recbayes.evaluation.reward_model import RewardModel
 from recbayes.types import Array
 
-ANYWHERE = "any position"
-
 
 def rates(stream: Iterable[tuple[int, Any]], *, folds: int = 10) -> RewardModel:
     """Fitted in one pass over (first row, log) pieces.
@@ -34,11 +32,13 @@ def rates(stream: Iterable[tuple[int, Any]], *, folds: int = 10) -> RewardModel:
     """
     cells = pd.concat([_sums(log, first, folds) for first, log in stream])
     cells = cells.groupby(level=[0, 1, 2], sort=True).sum()
-    places, items = cells.index.levels[1], cells.index.levels[2]
+    index = cells.index
+    assert isinstance(index, pd.MultiIndex)
+    places, items = index.levels[1], index.levels[2]
     size = (folds, len(places), len(items) + 1)  # one more: an item that was never seen
     sums = np.zeros((3, *size))
-    codes = tuple(np.asarray(code) for code in cells.index.codes)
-    sums[(slice(None), np.asarray(cells.index.get_level_values(0)), codes[1], codes[2])] = cells.to_numpy().T
+    codes = tuple(np.asarray(code) for code in index.codes)
+    sums[(slice(None), np.asarray(index.get_level_values(0)), codes[1], codes[2])] = cells.to_numpy().T
     q = np.stack([shrunk(*(sums.sum(1) - sums[:, k])) for k in range(folds)])  # [folds, P, A + 1]
 
     def means(log: Any, rows: Array, wanted: Array) -> Array:
@@ -69,7 +69,7 @@ def shrunk(n: Array, total: Array, square: Array) -> Array:
 def _sums(log: Any, first: int, folds: int) -> pd.DataFrame:
     """Count, sum and sum of squares of rewards by fold, position and item."""
     made = decisions_of(log, first, folds)
-    count = np.ones(len(made.row)) if made.count is None else made.count
+    count = np.ones(len(made.row)) if made.times is None else made.times
     frame = pd.DataFrame(
         {
             "fold": made.fold[made.row],
@@ -84,6 +84,6 @@ def _sums(log: Any, first: int, folds: int) -> pd.DataFrame:
 
 
 def _places(log: Any) -> pd.Index:
-    """Each row's position, [n]."""
+    """Each row's position, [n]; one for all where the log has none."""
     name = log.columns.position
-    return pd.Index(np.full(len(log), ANYWHERE, object) if name is None else log.column(name).to_numpy())
+    return pd.Index(np.zeros(len(log), np.int64) if name is None else log.column(name).to_numpy())

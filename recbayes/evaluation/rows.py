@@ -17,7 +17,7 @@ class Rows(NamedTuple):
 
     propensity, target: the logging and the judged policy's probability of the item shown. reward: clicks (0 or 1) or a number. predicted:
     the reward model's mean of the item shown. expected: its mean under the policy's whole vector, sum over candidates of probability x
-    prediction. count: decisions that a row stands for, None for one. stratum: 2 x position + half of the log, one number where all rows
+    prediction. times: decisions that a row stands for, None for one. stratum: 2 x position + half of the log, one number where all rows
     agree. bucket: of the row's cluster, None where every row is its own cluster and its bucket follows from its number. first: the
     number of the first row.
     """
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
     reward: Array
     predicted: Array | None = None
     expected: Array | None = None
-    count: Array | None = None
+    times: Array | None = None
     stratum: Array | int = 0
     bucket: Array | None = None
     first: int = 0
@@ -44,8 +44,8 @@ class Rows(NamedTuple):
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows from start to stop."""
-        cut = (value[start:stop] if isinstance(value, np.ndarray) else value for value in self[:-1])
-        return Rows(*cut, first=self.first + start)  # type: ignore[arg-type]
+        cut = {name: value[start:stop] for name, value in self._asdict().items() if isinstance(value, np.ndarray)}
+        return self._replace(**cut, first=self.first + start)
 
 
 def of_arrays(reward: Array, propensity: Array, target: Array, predicted: Array | None = None, expected: Array | None = None) -> Rows:
@@ -56,5 +56,5 @@ def of_arrays(reward: Array, propensity: Array, target: Array, predicted: Array 
     """
     reward, propensity, target = (np.asarray(value, np.float64) for value in (reward, propensity, target))
     stratum = (np.arange(len(reward)) >= len(reward) // 2).astype(np.int64)
-    model = [None if value is None else np.asarray(value, np.float64) for value in (predicted, expected)]
-    return Rows(propensity, target, reward, *model, stratum=stratum)
+    predicted, expected = (None if value is None else np.asarray(value, np.float64) for value in (predicted, expected))
+    return Rows(propensity, target, reward, predicted, expected, stratum=stratum)

@@ -45,13 +45,13 @@ class Overview(NamedTuple):
     @classmethod
     def of(cls, rows: Rows, raw: Array, above: float = -np.inf) -> Overview:
         """Of some rows with their raw weights; weights up to `above` are known not to be among the largest."""
-        decisions, matched = (rows.size, rows.target.sum()) if rows.count is None else (rows.count.sum(), rows.target @ rows.count)
+        decisions, matched = (rows.size, rows.target.sum()) if rows.times is None else (rows.times.sum(), rows.target @ rows.times)
         top = raw if len(raw) <= TOP else raw[raw > above] if raw.max() > above else raw[:0]
         return cls(
             rows.size,
             float(decisions),
             float(matched),
-            Weighing.of(raw, rows.reward, rows.count),
+            Weighing.of(raw, rows.reward, rows.times),
             largest(top),
             _ends(rows.reward),
             _ends(rows.propensity),

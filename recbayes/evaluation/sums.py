@@ -38,14 +38,19 @@ class Weighing(NamedTuple):
         rewarded = np.flatnonzero(reward != 0)  # clicks are rare: the rest adds nothing
         own = np.abs(weights[rewarded] * reward[rewarded])
         of_own = None if count is None else count[rewarded]
-        sums = (total(weights, count), product(weights, weights, count), total(own, of_own), product(own, own, of_own))
-        number = float(len(rewarded) if of_own is None else of_own.sum())
-        return cls(*sums, number, float(own.max(initial=0.0)))
+        return cls(
+            total(weights, count),
+            product(weights, weights, count),
+            total(own, of_own),
+            product(own, own, of_own),
+            float(len(rewarded) if of_own is None else of_own.sum()),
+            float(own.max(initial=0.0)),
+        )
 
     def merge(self, other: Weighing) -> Weighing:
         """Of both parts' rows."""
-        added = (mine + theirs for mine, theirs in zip(self[:-1], other[:-1]))
-        return Weighing(*added, max(self.largest_reward, other.largest_reward))
+        added = Weighing(*(mine + theirs for mine, theirs in zip(self, other)))
+        return added._replace(largest_reward=max(self.largest_reward, other.largest_reward))
 
     @property
     def effective_rows(self) -> float:
@@ -84,7 +89,7 @@ class Sums(NamedTuple):
         if estimator.shrink is not None:
             parts["lost"] = _first(estimator.terms(rows, raw)) - _first(terms)
         columns = np.stack(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))[None]  # [k, n]
-        weighing = weighing or Weighing.of(weights, rows.reward, rows.count)
+        weighing = weighing or Weighing.of(weights, rows.reward, rows.times)
         return cls(tuple(parts), by_stratum(columns, rows), by_bucket(columns, rows), weighing)
 
     def merge(self, other: Sums) -> Sums:
@@ -98,21 +103,21 @@ class Sums(NamedTuple):
 def by_stratum(columns: Array, rows: Rows) -> dict[int, Moments]:
     """Moments of columns [k, n] in each stratum of the rows."""
     if not isinstance(rows.stratum, np.ndarray):
-        return {int(rows.stratum): Moments.of(columns, rows.count)}
+        return {int(rows.stratum): Moments.of(columns, rows.times)}
     low, high = (int(rows.stratum.min()), int(rows.stratum.max())) if rows.size else (0, 0)
     if low == high:
-        return {low: Moments.of(columns, rows.count)}
+        return {low: Moments.of(columns, rows.times)}
     found = {}
     for stratum in np.flatnonzero(np.bincount(rows.stratum)).tolist():
         there = rows.stratum == stratum
-        found[stratum] = Moments.of(columns[:, there], None if rows.count is None else rows.count[there])
+        found[stratum] = Moments.of(columns[:, there], None if rows.times is None else rows.times[there])
     return found
 
 
 def by_bucket(columns: Array, rows: Rows) -> Array:
     """Sums of columns [k, n] over the decisions of each bucket, [k, BUCKETS]."""
-    if rows.count is not None:
-        columns = columns * rows.count
+    if rows.times is not None:
+        columns = columns * rows.times
     if rows.bucket is not None:
         return np.stack([np.bincount(rows.bucket, column, BUCKETS) for column in columns])
     whole = rows.size // BUCKETS * BUCKETS
@@ -124,7 +129,7 @@ def by_bucket(columns: Array, rows: Rows) -> Array:
 
 def bucket_counts(rows: Rows) -> Array:
     """Decisions in each bucket, [BUCKETS]."""
-    if rows.count is not None or rows.bucket is not None:
+    if rows.times is not None or rows.bucket is not None:
         return by_bucket(np.ones((1, rows.size)), rows)[0]
     counts = np.full(BUCKETS, float(rows.size // BUCKETS))
     counts[: rows.size % BUCKETS] += 1.0

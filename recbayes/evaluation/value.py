@@ -34,10 +34,10 @@ class Value(NamedTuple):
 def of_moments(names: tuple[str, ...], moments: Moments) -> Value:
     """The estimate of decisions that are independent of each other."""
     value, gradient = linear(names, dict(zip(names, moments.mean)))
-    if moments.count == 0:
+    if moments.decisions == 0:
         return Value(math.nan, math.nan, 0.0)
     variance = float(gradient @ moments.covariance @ gradient)
-    return Value(value, math.sqrt(max(variance, 0.0) / moments.count) if variance == variance else math.nan, moments.count)
+    return Value(value, math.sqrt(max(variance, 0.0) / moments.decisions) if variance == variance else math.nan, moments.decisions)
 
 
 def of_sums(sums: Sums, buckets: Array | None = None) -> Value:
@@ -64,9 +64,9 @@ def lost(sums: Sums) -> Value:
     """What shrinking the weights took from the estimate; 0 for those that don't shrink."""
     moments = reduce(Moments.merge, sums.strata.values())
     if "lost" not in sums.names:
-        return Value(0.0, 0.0, moments.count)
+        return Value(0.0, 0.0, moments.decisions)
     place = sums.names.index("lost")
-    return of_moments(("total",), Moments(moments.count, moments.mean[[place]], moments.comoment[np.ix_([place], [place])]))
+    return of_moments(("total",), Moments(moments.decisions, moments.mean[[place]], moments.comoment[np.ix_([place], [place])]))
 
 
 def linear(names: tuple[str, ...], means: Mapping[str, float]) -> tuple[float, Array]:

@@ -92,7 +92,7 @@ def test_a_row_that_stands_for_many_decisions(name):
     """Counts (clicks of so many impressions) must say what their events would."""
     given = arrays(3000)
     times = np.random.default_rng(1).integers(1, 5, 3000)
-    rows = of_arrays(**given)._replace(count=times.astype(float), stratum=0)
+    rows = of_arrays(**given)._replace(times=times.astype(float), stratum=0)
     events = of_arrays(**{key: np.repeat(value, times) for key, value in given.items()})
     few, many = (Statistics.of(r, [built(name)]) for r in (rows, events))
     np.testing.assert_allclose(of_sums(few.sums[0][0]), of_sums(many.sums[0][0]), rtol=1e-11)

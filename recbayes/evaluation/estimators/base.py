@@ -80,7 +80,7 @@ def ratio(rows: Rows, weights: Array) -> Terms:
 
 def doubly_robust(rows: Rows, weights: Array) -> Terms:
     """Doubly robust: mean of the model's expectation + weight x (reward - prediction)."""
-    residual = rows.reward - rows.predicted  # type: ignore[operator]
+    residual = rows.reward - rows.predicted
     residual *= weights
     residual += rows.expected
     return Terms(total=residual)

@@ -23,4 +23,4 @@ def sndr() -> Estimator:
 
 def terms(rows: Rows, weights: Array) -> Terms:
     """Weighted residuals, weights, the model's expectation."""
-    return Terms(weights * (rows.reward - rows.predicted), weights, rows.expected)  # type: ignore[operator]
+    return Terms(weights * (rows.reward - rows.predicted), weights, rows.expected)
