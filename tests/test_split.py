@@ -133,7 +133,7 @@ def test_intervals_hold_what_they_say(family: str) -> None:
 
     Sees a spread that is off by a tenth: 90% intervals then hold 86.7 or 92.6%.
     """
-    train, test = items(700, SCATTER, seed=3)[1], items(500, SCATTER, seed=2)[1]
-    found, _ = rb.calibrate(fit(train, METHODS["last_layer"]._replace(posterior=rb.last_layer(draws=8), epochs=40), family), train, test)
+    train, test = items(1500, SCATTER, seed=3)[1], items(500, SCATTER, seed=2)[1]
+    found, _ = rb.calibrate(fit(train, METHODS["last_layer"]._replace(posterior=rb.last_layer(draws=8)), family), train, test)
     for level in LEVELS:
         assert abs(found["coverage"][str(level)] - level) < 4.5 * np.sqrt(level * (1 - level) / 4000)
