@@ -28,11 +28,10 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.densities.special import log_binomial
-from recbayes.types import Tensor
+from recbayes.types import Array, Tensor
 
-NODES = 17
-_T, _WEIGHTS = np.polynomial.hermite_e.hermegauss(NODES)
-_LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
+NODES = {tf.float32: 11, tf.float64: 17}
+"""As many as each type of number deserves."""
 _STEPS = 20
 _CLOSE = 1e-4
 """Of a standard deviation: a step so short ends the search of the peak, whose next one would be its cube."""
@@ -235,10 +234,15 @@ def _masses(scales: Tensor, peak: Peak) -> tuple[Tensor, Tensor, Tensor]:
 def _nodes(peak: Peak) -> tuple[Tensor, Tensor]:
     """Nodes d and their weights, the tilt's fall beyond its curvature counted in, each [Q, ...]."""
     deviation, half = tf.math.rsqrt(peak.curvature), 0.5 * peak.rates * (1.0 - peak.rates)
-    shape = [NODES, *[1] * len(deviation.shape)]
-    t, log_weights = (tf.reshape(tf.constant(x, deviation.dtype), shape) for x in (_T, _LOG_WEIGHTS))
+    t, log_weights = (tf.reshape(tf.constant(x, deviation.dtype), [-1, *[1] * len(deviation.shape)]) for x in _rule(deviation.dtype))
     d = t * deviation
     return d, tf.exp(peak.slope * d - peak.impressions * (_bend(d, peak.rates) - half * tf.square(d)) + log_weights)
+
+
+def _rule(dtype: tf.DType) -> tuple[Array, Array]:
+    """Gauss-Hermite nodes of a standard normal, and the logs of their weights."""
+    t, weights = np.polynomial.hermite_e.hermegauss(NODES[dtype])
+    return t, np.log(weights / weights.sum())
 
 
 def _settled(tilted: Tilted) -> Peak:

@@ -59,8 +59,10 @@ def density(
         apart = fitted.densities(world.rows, draws=draws, seed=seed)
         leaves = type(apart)(*(np.moveaxis(np.asarray(leaf, np.float64), 0, 1) for leaf in apart))  # [N, S, K]
         tau = None if fitted.group_effect is None else np.full(len(world.clicks), float(fitted.group_effect.tau))
-        if merge and tau is not None and isinstance(leaves, BetaMixture | LogitNormalMixture):
-            leaves, tau = (merged if isinstance(leaves, BetaMixture) else merged_logits)(leaves, tau, world.segments)
+        if merge and tau is not None and isinstance(leaves, BetaMixture):
+            leaves, tau = merged(leaves, tau, world.segments)
+        elif merge and tau is not None and isinstance(leaves, LogitNormalMixture):
+            leaves, tau = merged_logits(leaves, tau, world.segments)
         return tallies.bound(leaves, tau, items=world.items if counts_scope == "item" else None, exact=exact)
 
     return Learner("density", {"counts_scope": counts_scope, "draws": draws, "merge": merge, "exact": exact, "seed": seed}, fitted, bind)

@@ -1,30 +1,29 @@
 """A family that keeps what it has seen as counts serves too: the SavedModel answers what the model answers."""
 
+import json
+
 import numpy as np
-import tensorflow as tf
 
 import recbayes as rb
-from recbayes.export import Scorer, known
-from recbayes.export.saving import call
 
 
 def test_a_family_is_trained_saved_loaded_and_served(train_log, tmp_path):
-    """A density is a setting: any of them must come through training, a run folder and the export."""
+    """A density is a setting: it must come through training, a run folder and the export, and learn from a request's counts."""
     features = [rb.text("headline"), rb.categorical("image-id")]
     density = rb.logit_normal_mixture(components=1)
-    fitted = rb.fit(train_log, features=features, density=density, posterior=rb.last_layer(draws=4), epochs=1, held_out=0.0)
+    method = rb.last_layer(draws=2)
+    fitted = rb.fit(train_log, features=features, density=density, posterior=method, group_effect=False, epochs=1, held_out=0.0)
     fitted.save(tmp_path / "model")
-    again = rb.load(tmp_path / "model")
-    for a, b in zip(again.densities(train_log), fitted.densities(train_log), strict=True):
+    again, part = rb.load(tmp_path / "model"), train_log.take(np.arange(8))
+    for a, b in zip(again.densities(part), fitted.densities(part), strict=True):
         np.testing.assert_array_equal(a, b)
-    rb.export(again, rb.ucb(), tmp_path / "export")
-    scorer = Scorer(fitted, rb.ucb(), floor=0.01)
-    requests, loaded = known.requests(scorer), tf.saved_model.load(str(tmp_path / "export" / "1"))
-    for name, request in requests.items():
-        ours = call(scorer.functions()[name], request, scorer.inputs[name])
-        theirs = call(loaded.signatures[name], request, scorer.inputs[name])
-        assert not known.differences(ours, theirs)
-    rates = call(loaded.signatures["click_rate"], requests["click_rate"], scorer.inputs["click_rate"])
-    seen = requests["click_rate"]["impressions"] > 1000
-    assert (rates["data_stddev"][seen] < rates["data_stddev"][~seen].min()).all()
-    assert ((rates["lower"] < rates["mean"]) & (rates["mean"] < rates["upper"])).all()
+    rb.export(again, rb.ucb(), tmp_path / "run" / "export")
+    found = rb.check(tmp_path / "run")
+    assert found.ok, str(found)
+    record = json.loads((tmp_path / "run" / "export" / "metadata.json").read_text())
+    (rates,) = (answer for answer in record["known_answers"] if answer["signature"] == "click_rate")
+    data, lower, mean, upper = (np.array(rates["outputs"][name]) for name in ("data_stddev", "lower", "mean", "upper"))
+    seen = np.array(rates["inputs"]["impressions"]) > 1000
+    assert data[seen].mean() < 0.6 * data[~seen].mean()
+    assert (lower < mean).all()
+    assert (mean < upper).all()
