@@ -25,14 +25,15 @@ from recbayes.random import normal, split, threefry
 from recbayes.types import Tensor, UserError
 
 
-def epinet(*, draws: int = 64, index: int = 8, hidden: int = 16, prior_function: float = 1.0, prior_scale: float = 1.0) -> base.Posterior:
+def epinet(*, draws: int = 64, index: int = 8, hidden: int = 16, prior_function: float = 0.3, prior_scale: float = 1.0) -> base.Posterior:
     """An epinet on the features that go into the model's head.
 
     Args:
       draws: indices a prediction averages over; at least 2.
       index: dimensions of the index, D.
       hidden: width of the learned network and of each prior network.
-      prior_function: size of the prior networks, in prior standard deviations of the head; 0 leaves them out.
+      prior_function: size of the prior networks, in prior standard deviations of the head; 0 leaves them out. Where there are rows, the
+        learned network has to cancel them: the larger they are, the longer that takes.
       prior_scale: multiplies every prior standard deviation of the model and of the learned network.
 
     Raises: UserError if draws, index or hidden are too small; at training, if the model has no layer named `head`.
@@ -151,7 +152,9 @@ def change(learned: Learned, fixed: Fixed, features: Tensor, indices: Tensor) ->
     slopes = tf.tensordot(hidden, learned.out, 1)  # [..., N, P D]
     slopes = tf.reshape(slopes, tf.concat([tf.shape(slopes)[:-1], [size, dimensions]], 0))
     with_one = tf.concat([features, tf.ones_like(features[:, :1])], 1)
-    prior = tf.einsum("ndu,dup->npd", tf.nn.relu(tf.tensordot(with_one, fixed.first, 1)), fixed.second)  # [N, P, D]
+    # A sum in place of a batched product, whose rounding depends on the row's place: equal candidates get equal draws.
+    prior = tf.reduce_sum(tf.nn.relu(tf.tensordot(with_one, fixed.first, 1))[..., None] * fixed.second, 2)  # [N, D, P]
+    prior = tf.transpose(prior, [0, 2, 1])
     return tf.reduce_sum((slopes + prior) * indices[..., None, :], -1) / math.sqrt(dimensions)
 
 

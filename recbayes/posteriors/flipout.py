@@ -101,7 +101,7 @@ def row_layers(model: Any) -> list[Any]:
     """Layers whose every call maps rows to rows, found by running three rows of zeros through the graph."""
     if not hasattr(model, "_run_through_graph"):
         return []
-    rows: dict[int, bool] = {}
+    rows = dict[int, bool]()
 
     def operation(op: Any) -> Any:
         def probe(*given: Any, **named: Any) -> Any:

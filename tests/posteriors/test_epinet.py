@@ -59,7 +59,7 @@ def test_the_bootstrap_is_exponential_and_remembers_its_index() -> None:
     """40,000 clusters under one index: Kolmogorov-Smirnov below its 1 - 1e-6 quantile (2.69 / sqrt(n)); sees a mean of 1.03."""
     vectors = unit_vectors(SEED, tf.range(40_000), 8)
     np.testing.assert_allclose(tf.norm(vectors, axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_array_equal(unit_vectors(SEED, tf.range(300, 310), 8), vectors[300:310])
+    np.testing.assert_allclose(unit_vectors(SEED, tf.range(300, 310), 8), vectors[300:310], atol=1e-6)
     index = tf.random.stateless_normal([40_000, 8], [1, 2])
     weights = -np.log(stats.norm.cdf(np.sum(vectors.numpy() * index.numpy(), axis=1)))
     assert stats.kstest(weights, "expon").statistic < 2.69 / np.sqrt(40_000)
@@ -82,10 +82,10 @@ def test_doubt_grows_where_there_are_no_rows() -> None:
     rows = Rows({"x": x}, y, np.ones(200, np.float32), each, each)
     net = Network(model, (1.0, float("inf"), 1.0, float("inf")), log_likelihood, {}, 200, 200)
     posterior = rb.epinet(draws=64)
-    state = train(net, posterior, rows, Schedule(epochs=60, batch_size=50, learning_rate=0.02)).state
+    state = train(net, posterior, rows, Schedule(epochs=250, batch_size=50, learning_rate=0.02)).state
     asked = {"x": tf.constant([[0.0], [6.0]])}
     near, far = posterior.outputs(net, posterior.sample(net, state, 64, SEED), asked).numpy()[:, :, 0].std(axis=0)
-    assert 0.3 / np.sqrt(200) / 3 < near < 0.15  # of the order of the exact 0.02 to 0.04
+    assert 0.3 / np.sqrt(200) / 3 < near < 0.1  # of the order of the exact 0.02 to 0.04
     assert far > 3.0 * near
 
 

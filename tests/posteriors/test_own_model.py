@@ -22,6 +22,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mc_dropout": {"draws": 4},
     "ensemble": {"members": 2},
     "epinet": {"draws": 4},
+    "neural_linear": {"draws": 4},
+    "sgld": {"draws": 4, "thin": 2, "burn_in": 4},
+    "nuts": {"draws": 4, "chains": 2, "warmup": 50, "samples": 20},
 }
 
 
