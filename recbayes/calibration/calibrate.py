@@ -61,7 +61,7 @@ def calibrate(
     frame = pd.concat([frame, _readable(fitted.encoder.features, test, frame.columns)], axis=1)
     by = [feature.name for feature in fitted.encoder.features if feature.kind == "categorical"] if by is None else by
     found = figures(fitted, train, test, frame, points, by=by, before=before, seed=seed)
-    return found | {"draws": draws, "warnings": fitted.warnings}, frame
+    return found | {"draws": draws, "warnings": list(getattr(fitted, "warnings", []))}, frame
 
 
 def _must_be_numbers(stddev: Floats) -> None:
