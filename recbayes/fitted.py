@@ -225,8 +225,8 @@ def fit(
         history = search.history
         schedule = schedule._replace(epochs=search.best_epoch)
         if recalibrate:
-            record = {"rows": len(older), "clusters": searched.clusters, "warnings": []}
-            early = Fitted(older_encoder, searched.model, family, method, search.state, group, history, record)
+            about = {"rows": len(older), "clusters": searched.clusters}
+            early = Fitted(older_encoder, searched.model, family, method, search.state, group, history, about)
             recalibration = recalibrated(early, newest, seed=seed)
     encoder, network, trained = one(log, schedule, "final", None)
     record = {

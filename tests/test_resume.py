@@ -88,7 +88,10 @@ def written(path):
         return None
 
 
-FIGURES = {"train": ["predictions.parquet", "training.csv", "calibration.json"], "simulate": ["simulation.parquet", "simulation.json"]}
+FIGURES = {
+    "train": ["predictions.parquet", "training.csv", "calibration.json", "findings.json"],
+    "simulate": ["simulation.parquet", "simulation.json"],
+}
 
 
 def figures(path):

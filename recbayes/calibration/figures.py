@@ -79,8 +79,8 @@ def _coverage(frame: pd.DataFrame, segments: Array) -> dict[str, Any]:
 def _by_column(frame: pd.DataFrame, train: Log, test: Log, name: str) -> list[dict[str, Any]]:
     """Coverage at 90% in the parts of a column: {part, rows, coverage, lower, upper} each."""
     names = parts(plain(train.column(name)), plain(test.column(name)))
-    found: list[dict[str, Any]] = coverage_by(frame.pit.to_numpy(), names, clusters=test.segments[0]).to_dict("records")
-    return found
+    found = coverage_by(frame.pit.to_numpy(), names, clusters=test.segments[0]).to_dict("records")
+    return [{str(key): value for key, value in record.items()} for record in found]
 
 
 def _gain(own: Floats, other: Floats, rows: int) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _parts(feature: Feature, known: Any, asked: Any) -> Array:
         )
     numbers = pd.Series(asked)
     numbers = numbers.astype("int64") if pd.api.types.is_datetime64_any_dtype(numbers) else pd.to_numeric(numbers, errors="coerce")
-    tenths = deciles(numbers.fillna(numbers.median()).to_numpy(np.float64))
+    tenths = deciles(np.asarray(numbers.fillna(numbers.median()), np.float64))
     return np.array([f"tenth {t + 1} of 10" for t in tenths], object)
 
 

@@ -81,7 +81,7 @@ def values(frame: pd.DataFrame, train: Log, test: Log, feature: str) -> dict[str
         }
     )
     rows["part"] = _ranges(shown)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "part": part,
             "rows": len(some_rows),

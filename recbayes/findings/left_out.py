@@ -37,14 +37,12 @@ def left_out(fit: Callable[[Log], Any], train: Log, test: Log, feature: str, *, 
 
     Returns: feature, rare, rows (left out), log_likelihood (test, nats a row, with and without), model (median relative stddev of the rows
       left out, with and without), coverage (of the rows left out, by the model that did not see them), says; only rows and says where too
-      few rows are rare, or too many.
+      few rows are rare.
     """
     out = chosen(plain(train.column(feature)), rare=rare, seed=seed)
     record: dict[str, Any] = {"feature": feature, "rare": rare, "rows": int(out.sum())}
-    if out.sum() < LEAST_ROWS or out.mean() > 0.6:
-        return record | {
-            "says": f"{int(out.sum()):,} training rows have rare values of {feature}: too few, or too many, to leave out and compare."
-        }
+    if out.sum() < LEAST_ROWS:
+        return record | {"says": f"{int(out.sum()):,} training rows have rare values of {feature}: too few to leave out and compare."}
     gone = train.take(np.flatnonzero(out)[some(int(out.sum()), ROWS)])
     models = fit(train), fit(train.take(~out))
     record["log_likelihood"] = [float(np.sum(model.log_likelihood(test))) / len(test) for model in models]

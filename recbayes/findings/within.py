@@ -43,7 +43,8 @@ def within(features: list[Feature], frame: pd.DataFrame, test: Log) -> list[dict
 
 def one(name: str, codes: Array, frame: pd.DataFrame, names: Any) -> dict[str, Any] | None:
     """The record of one column; None where fewer than LEAST_PARTS of its parts have two rows."""
-    clicks, misses = (values.to_numpy(np.float64) + 0.5 for values in (frame.clicks, frame.impressions - frame.clicks))
+    clicks, shown = frame["clicks"].to_numpy(np.float64), frame["impressions"].to_numpy(np.float64)
+    clicks, misses = clicks + 0.5, shown - clicks + 0.5
     rows = pd.DataFrame(
         {
             "part": codes,
@@ -71,7 +72,10 @@ def one(name: str, codes: Array, frame: pd.DataFrame, names: Any) -> dict[str, A
         "seen": float(np.sqrt(seen)),
         "predicted": float(np.sqrt(predicted)),
         "caught": None if caught is None else min(caught, 1.0),
-        "widest": [{"part": first[part][:80], "seen": float(np.sqrt(max(value, 0.0)))} for part, value in spread.items()],
+        "widest": [
+            {"part": str(first.loc[part])[:80], "seen": float(np.sqrt(max(float(value), 0.0)))}
+            for part, value in zip(spread.index, spread, strict=True)
+        ],
     }
     return record | {"says": _says(record)}
 
