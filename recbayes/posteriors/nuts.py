@@ -51,9 +51,9 @@ def nuts(*, draws: int = 256, chains: int = 4, warmup: int = 300, samples: int =
     >>> nuts(draws=100).draws
     100
     """
-    if chains < 2 or warmup < 50 or samples < 20 or not 2 <= draws <= chains * samples:
+    if chains < 2 or warmup < 10 or samples < 4 or not 2 <= draws <= chains * samples:
         raise UserError(
-            f"nuts: chains is {chains} (at least 2), warmup {warmup} (at least 50), samples {samples} (at least 20), draws {draws} (2 to "
+            f"nuts: chains is {chains} (at least 2), warmup {warmup} (at least 10), samples {samples} (at least 4), draws {draws} (2 to "
             f"chains x samples, {chains * samples}). Leave them out for the defaults"
         )
 
