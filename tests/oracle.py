@@ -213,7 +213,7 @@ def distance(found: Reference, right: Reference) -> tuple[float, float]:
 
 
 def ranks(
-    method: Any, *, datasets: int, prior_factor: float = 1.0, seed: int = 0, width: int = 4, rows: int = 8, noise: float = 6.0
+    method: Any, *, datasets: int, prior_factor: float = 1.0, seed: int = 0, width: int = 4, rows: int = 8, noise: float = 12.0
 ) -> Any:
     """Simulation-based calibration: ranks of true weights among a method's draws, each of 0 to draws, [datasets x width].
 

@@ -221,7 +221,10 @@ def run_chains(target: Callable[[Tensor], Tensor], begin: Tensor, steps: tuple[i
 
     z, diverged = chains(begin, seed)
     r_hat = mcmc.potential_scale_reduction(z, independent_chain_ndims=1, split_chains=True)
+    level = tf.get_logger().level
+    tf.get_logger().setLevel("ERROR")  # it warns of its own cast from complex numbers
     effective = mcmc.effective_sample_size(z, cross_chain_dims=1, filter_beyond_positive_pairs=True)
+    tf.get_logger().setLevel(level)
     share = tf.reduce_mean(tf.cast(diverged, tf.float32))
     return z.numpy(), Convergence(tf.reduce_max(r_hat), tf.reduce_min(effective), share)
 
