@@ -184,7 +184,7 @@ def network(problem: Problem, replicas: int = 1, prior_stddev: float = PRIOR_STD
 
 
 def posterior_of(
-    problem: Problem, method: Any, *, replicas: int = 1, epochs: int = 500, batch_size: int = 10**6, draws: int | None = None
+    problem: Problem, method: Any, *, replicas: int = 1, epochs: int = 300, batch_size: int = 10**6, draws: int | None = None
 ) -> Reference:
     """What a method says of the free entries after training through the one loop, by its draws' outputs at unit inputs."""
     drawn = head_draws(*trained(problem, method, replicas=replicas, epochs=epochs, batch_size=batch_size), method, draws or method.draws)
@@ -193,7 +193,7 @@ def posterior_of(
     return Reference(free.mean(axis=0), free.std(axis=0))
 
 
-def trained(problem: Problem, method: Any, *, replicas: int = 1, epochs: int = 500, batch_size: int = 10**6) -> tuple[Network, Any]:
+def trained(problem: Problem, method: Any, *, replicas: int = 1, epochs: int = 300, batch_size: int = 10**6) -> tuple[Network, Any]:
     """The network and the method's state after training."""
     net, rows = network(problem, replicas)
     return net, train(net, method, rows, Schedule(epochs, batch_size, learning_rate=0.05, oov_share=0.0)).state
@@ -213,7 +213,7 @@ def distance(found: Reference, right: Reference) -> tuple[float, float]:
 
 
 def ranks(
-    method: Any, *, datasets: int, prior_factor: float = 1.0, seed: int = 0, width: int = 4, rows: int = 8, noise: float = 6.0
+    method: Any, *, datasets: int, prior_factor: float = 1.0, seed: int = 0, width: int = 4, rows: int = 8, noise: float = 12.0
 ) -> Any:
     """Simulation-based calibration: ranks of true weights among a method's draws, each of 0 to draws, [datasets x width].
 

@@ -1,7 +1,7 @@
 """A Gaussian posterior on the last layer, and on the wide weights beside it; the rest of the network stays at its MAP.
 
 Outputs are linear in both, so draws are cheap and exact given the features. The head has a full covariance; its precision is the
-prior's plus minus the likelihood's Hessian, where that is cheap and positive definite, else plus the outer products of the groups'
+prior's less the likelihood's Hessian, where that is cheap and the result positive definite, else plus the outer products of the groups'
 scores (the empirical Fisher: at an early-stopped point of a large model the Hessian is not positive definite). The wide weights, one a
 token, have a diagonal one: without them all doubt would be common to a page.
 
@@ -28,7 +28,8 @@ CERTAIN = 1e12
 FLAT = 0.01
 """Precision of a flat prior: a standard deviation of 10 on the logit."""
 CHEAP = 1_000_000
-"""Rows x head entries up to which the exact curvature is taken by default: some ten seconds."""
+"""Rows x head entries up to which the exact curvature is taken by default: some ten seconds. Under a page effect it is not: its second
+derivative takes as long for any log to trace."""
 
 
 def last_layer(
@@ -44,8 +45,8 @@ def last_layer(
       draws: weight draws a prediction averages over; at least 2.
       method: `laplace` takes the covariance from the curvature at the MAP, once, after training; `variational` learns it along the way.
       prior_scale: multiplies every prior standard deviation of the model.
-      curvature: of the head under `laplace`: exact, from outer products of scores, or exact where rows x entries are few and it is
-        positive definite.
+      curvature: of the head under `laplace`: exact, from outer products of scores, or (auto) exact where it is positive definite, rows x
+        entries are at most a million and there is no page effect.
 
     Raises:
       UserError: for fewer than 2 draws or an unknown method; at training, if the model has no dense layer named `head`, or if the exact
@@ -111,7 +112,8 @@ def init(network: base.Network, seed: Tensor) -> State:
 def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *, prior_scale: float, curvature: str = "scores") -> State:
     """Precisions at the MAP: the prior's plus squared scores or the exact curvature, summed over all groups."""
     layers = find_layers(network.model)
-    exact = curvature == "exact" or (curvature == "auto" and network.rows * state.head.shape[0] <= CHEAP)
+    cheap = not network.extras and network.rows * state.head.shape[0] <= CHEAP
+    exact = curvature == "exact" or (curvature == "auto" and cheap)
     batches = list(batches) if exact else batches
     head, wide = prior_precisions(network, layers, prior_scale)
     for more_head, more_wide in base.each(lambda batch: squared_scores(network, layers, state.fitted.parameters, batch), batches):

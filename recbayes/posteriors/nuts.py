@@ -51,9 +51,9 @@ def nuts(*, draws: int = 256, chains: int = 4, warmup: int = 300, samples: int =
     >>> nuts(draws=100).draws
     100
     """
-    if chains < 2 or warmup < 50 or samples < 20 or not 2 <= draws <= chains * samples:
+    if chains < 2 or warmup < 10 or samples < 4 or not 2 <= draws <= chains * samples:
         raise UserError(
-            f"nuts: chains is {chains} (at least 2), warmup {warmup} (at least 50), samples {samples} (at least 20), draws {draws} (2 to "
+            f"nuts: chains is {chains} (at least 2), warmup {warmup} (at least 10), samples {samples} (at least 4), draws {draws} (2 to "
             f"chains x samples, {chains * samples}). Leave them out for the defaults"
         )
 
@@ -221,7 +221,10 @@ def run_chains(target: Callable[[Tensor], Tensor], begin: Tensor, steps: tuple[i
 
     z, diverged = chains(begin, seed)
     r_hat = mcmc.potential_scale_reduction(z, independent_chain_ndims=1, split_chains=True)
+    level = tf.get_logger().level
+    tf.get_logger().setLevel("ERROR")  # it warns of its own cast from complex numbers
     effective = mcmc.effective_sample_size(z, cross_chain_dims=1, filter_beyond_positive_pairs=True)
+    tf.get_logger().setLevel(level)
     share = tf.reduce_mean(tf.cast(diverged, tf.float32))
     return z.numpy(), Convergence(tf.reduce_max(r_hat), tf.reduce_min(effective), share)
 

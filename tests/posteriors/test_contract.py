@@ -34,7 +34,7 @@ CASES = {
     "epinet": Case(rb.epinet(draws=6)),
     "ensemble": Case(rb.ensemble(members=3)),
     "neural_linear": Case(rb.neural_linear(draws=6)),
-    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=50, samples=20), rb.linear()),
+    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=10, samples=4), rb.linear()),
     "sgld": Case(rb.sgld(draws=8, thin=2, burn_in=4)),
 }
 NO_METHOD = {"base", "curvature", "flipout", "kept_draws", "point_estimate", "stacked", "variational_head"}

@@ -23,7 +23,7 @@ EXACT = [
 SHRINKS = [
     rb.last_layer(draws=1000),
     rb.neural_linear(draws=1000),
-    rb.nuts(draws=200, warmup=100, samples=100),
+    rb.nuts(draws=200, chains=2, warmup=60, samples=150),
     rb.sgld(draws=64, thin=10, burn_in=100),
 ]
 DRAWS = 39

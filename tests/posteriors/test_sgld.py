@@ -63,6 +63,6 @@ def test_a_chain_that_moves_too_slowly_is_told() -> None:
 
 def test_draws_that_do_not_fit_and_settings_that_make_no_chain_are_refused() -> None:
     with pytest.raises(UserError, match=r"GB, more than 1\.1.*Keep at most"):
-        rb.sgld(draws=3_000_000).init(network(rb.linear())[0], SEED)
+        rb.sgld(draws=30_000_000).init(network(rb.linear())[0], SEED)
     with pytest.raises(UserError, match=r"step 0 \(in \(0, 1\]\)"):
         rb.sgld(step=0)
