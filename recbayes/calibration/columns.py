@@ -59,4 +59,4 @@ def _ranges(asked: pd.Series) -> NDArray[np.object_]:
 
 
 def _short(value: Any) -> str:
-    return str(value)[:10] if isinstance(value, np.datetime64) else f"{float(value):.4g}"
+    return str(value)[:10] if isinstance(value, np.datetime64 | pd.Timestamp) else f"{float(value):.4g}"

@@ -27,7 +27,8 @@ def test_numbers_and_times_make_quarters() -> None:
     found = pd.Series(parts(numbers, numbers)).value_counts().sort_index()
     assert found.to_dict() == {NONE: 1, "1: 0 to 24": 25, "2: 25 to 49": 25, "3: 50 to 74": 25, "4: 75 to 99": 25}
     times = pd.Series(pd.date_range("2024-01-01", periods=40, freq="D"))
-    assert sorted(set(parts(times, times)))[0] == "1: 2024-01-01 to 2024-01-10"
+    for column in (times, times.dt.tz_localize("UTC")):
+        assert sorted(set(parts(column, column)))[0] == "1: 2024-01-01 to 2024-01-10"
 
 
 def test_few_distinct_numbers_are_values() -> None:

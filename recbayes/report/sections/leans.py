@@ -11,6 +11,8 @@ from recbayes.report.run import Run
 from recbayes.report.svg import HALF, Area, bar, dot, line, picture, sized, words, x_axis
 
 STEP = 58
+SHORT = 34
+"""Letters of a feature's name that fit a phone's chart."""
 
 
 def leans(run: Run) -> Html | None:
@@ -38,7 +40,7 @@ def _hidden(records: list[dict[str, Any]]) -> Html:
         marks = []
         for i, record in enumerate(records):
             top = area.top + STEP * i
-            marks.append(words(area.left, top + 12, record["feature"], class_="label strong"))
+            marks.append(words(area.left, top + 12, _short(record["feature"]), class_="label strong"))
             marks += [_pair(x, top + 26 + 14 * j, record[side], hue) for j, (side, hue) in enumerate((("model", "c0"), ("data", "c2")))]
         axis = x_axis(area, x, lambda v: f"±{percent(v, 0)}", title="of the predicted rate; open: known, filled: hidden")
         says = "Median relative uncertainty with each feature known and hidden: " + "; ".join(
@@ -73,7 +75,7 @@ def _explained(explained: dict[str, Any]) -> Html:
         x = area.x(0.0, max(0.1, *(record["share"] for record in records)) * 1.08)
         marks = [
             join(
-                words(area.left, area.top + 44 * i + 13, f"{record['feature']}: {percent(record['share'])}", class_="label"),
+                words(area.left, area.top + 44 * i + 13, f"{_short(record['feature'])}: {percent(record['share'])}", class_="label"),
                 bar(area.left, area.top + 44 * i + 20, x(record["share"]) - area.left, 12, "fill c0", title=percent(record["share"])),
             )
             for i, record in enumerate(records)
@@ -87,3 +89,7 @@ def _explained(explained: dict[str, Any]) -> Html:
     note = "How much of where the model doubts, and where not, each feature accounts for by itself."
     data = numbers(["feature", "explains", "most doubt in", "least doubt in"], rows)
     return figure("What explains the model's doubt", sized(draw, HALF), note=note, data=data)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
