@@ -10,7 +10,7 @@ from recbayes.report.parts import figure, numbers
 from recbayes.report.svg import HALF, Area, dot, line, picture, sized, words, x_axis
 
 STEP = 38
-SHORT = 34
+SHORT = 22
 
 
 def by_column(name: str, records: list[dict[str, Any]]) -> Html:

@@ -43,7 +43,7 @@ def _item(curve: list[dict[str, float]]) -> Html:
             for name, hue, _ in PARTS
         ]
         names = words(x(places[1]), y(curve[1]["model"]) - 9, "model", class_="label end c0")
-        names = join(names, words(x(places[2]) + 6, y(curve[2]["total"]) - 9, "both", class_="label end cu"))
+        names = join(names, words(x(places[2]) + 6, y(curve[2]["total"]) - 9, "both", class_="label strong"))
         shown = range(len(curve)) if width > 400 else range(0, len(curve), 2)
         axes = join(
             y_axis(area, y, lambda v: f"±{percent(v, 0)}", title="of the rate"),

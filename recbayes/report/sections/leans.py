@@ -11,7 +11,7 @@ from recbayes.report.run import Run
 from recbayes.report.svg import HALF, Area, bar, dot, line, picture, sized, words, x_axis
 
 STEP = 58
-SHORT = 34
+SHORT = 22
 """Letters of a feature's name that fit a phone's chart."""
 
 
