@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ensemble": {"members": 2},
     "epinet": {"draws": 4},
     "neural_linear": {"draws": 4},
-    "sgld": {"draws": 4, "thin": 2, "burn_in": 4},
+    "sgld": {"draws": 8, "thin": 2, "burn_in": 4},
     "nuts": {"draws": 4, "chains": 2, "warmup": 50, "samples": 20},
 }
 
@@ -69,4 +69,5 @@ def test_it_is_fitted_saved_and_loaded(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.stddev, predictive.stddev)
     same = {k: np.repeat(np.asarray(test.column(k))[:1], 3) for k in ("headline", "image", "at")}
     outputs = np.asarray(fitted.densities(same).mean)
-    np.testing.assert_array_equal(outputs[:, 0], outputs[:, 2])
+    # Equal but for rounding: a matrix product of an odd number of rows rounds its last one differently, by 6e-7 here.
+    np.testing.assert_allclose(outputs[:, 0], outputs[:, 2], rtol=2e-6)
