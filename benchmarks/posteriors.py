@@ -120,7 +120,7 @@ def shrinkage(names: list[str]) -> Iterator[tuple[str, float]]:
 
 def straight_spread(problem: Any, method: Any, epochs: int) -> Any:
     """Standard deviations of the head's entries."""
-    return oracle.posterior_of(problem, method, epochs=epochs, batch_size=2048).stddev
+    return oracle.posterior_of(problem, method, replicas=REPLICAS.get(method.kind, 1), epochs=epochs, batch_size=2048).stddev
 
 
 def bent_spread(problem: Any, method: Any, epochs: int) -> Any:

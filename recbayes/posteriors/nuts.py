@@ -25,6 +25,7 @@ from recbayes.posteriors import base, kept_draws
 from recbayes.posteriors import point_estimate as point
 from recbayes.posteriors.curvature import minus_hessian
 from recbayes.posteriors.kept_draws import outputs, sample
+from recbayes.posteriors.last_layer import FLAT
 from recbayes.random import fold, normal
 from recbayes.types import Array, Tensor, UserError
 
@@ -197,7 +198,7 @@ def curvature_at(log_posterior: Callable[[Tensor], Tensor], mode: Array) -> Arra
 def whitening(minus_hessian: Array) -> Array:
     """V |Lambda|^(-1/2), [D, D]; directions in which the posterior is flat or bends upwards get a standard deviation of at most 10."""
     values, vectors = np.linalg.eigh(np.asarray(minus_hessian, np.float64))
-    return vectors / np.sqrt(np.maximum(np.abs(values), kept_draws.FLAT))
+    return vectors / np.sqrt(np.maximum(np.abs(values), FLAT))
 
 
 def run_chains(target: Callable[[Tensor], Tensor], begin: Tensor, steps: tuple[int, int], seed: Tensor) -> tuple[Array, Convergence]:
