@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from recbayes.calibration.novelty import plain
 from recbayes.features import Feature
@@ -51,7 +52,7 @@ def one(name: str, codes: Array, frame: pd.DataFrame, names: Any) -> dict[str, A
             "name": pd.Series(names).astype(str).to_numpy(),
             "seen": np.log(clicks / misses),
             "noise": 1.0 / clicks + 1.0 / misses,
-            "predicted": np.log(frame["mean"] / (1.0 - frame["mean"])).to_numpy(),
+            "predicted": logit(frame["mean"].to_numpy(np.float64)),
         }
     )
     rows = rows[(rows.part >= 0) & (rows.groupby("part").part.transform("size") > 1)]
