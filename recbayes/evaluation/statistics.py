@@ -20,6 +20,8 @@ from recbayes.types import Array
 
 BLOCK = 1 << 17
 """Rows at a time: a column of them is 1 MB, few enough for the cache, many enough for Python's own time not to matter."""
+PARTS = 6
+"""Pieces of the work for each thread: one that is held up does not hold up all."""
 TOP = 500
 """So many of the largest weights are kept, for the tail."""
 
@@ -97,7 +99,7 @@ class Statistics(NamedTuple):
           threads: that work on the rows.
         """
         starts = list(range(0, max(rows.size, 1), BLOCK))
-        share = -(-len(starts) // threads)
+        share = -(-len(starts) // (threads * PARTS)) if threads > 1 else len(starts)
         parts = [starts[i : i + share] for i in range(0, len(starts), share)]
 
         def work(part: list[int]) -> Statistics:
