@@ -1,6 +1,6 @@
 """How fast a doubly robust estimate is, with all that its verdict needs, beside NumPy's bare value and error; and its memory.
 
-    python benchmarks/doubly_robust.py [--rows 8000000] [--streamed 50000000]
+    python benchmarks/doubly_robust.py [--rows 8000000] [--streamed 50000000] [--save]
 
 Both get propensities, the policy's probabilities, rewards and predictions as arrays. Ours sums for value, error, bootstrap, both halves of
 the log, effective numbers, tails; NumPy does one line for the value and one for the error. They take turns and the best of each counts.
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8 * MILLION)
     parser.add_argument("--streamed", type=int, default=50 * MILLION)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/doubly_robust.json too")
     options = parser.parse_args()
     given, threads = arrays(options.rows), len(os.sched_getaffinity(0))
     rows = Rows(given["propensity"], given["target"], given["reward"], given["predicted"], given["expected"])
@@ -71,7 +72,10 @@ def main() -> None:
     rounded = {name: round(value, 1) for name, value in figures.items()}
     shares = {name: round(value, 3) for name, value in ratios.items()}
     device = f"{platform.processor() or platform.machine()}, {threads} cores"
-    print(json.dumps({"benchmark": "evaluation", "device": device, "figures": rounded, "ratios": shares}))
+    line = json.dumps({"benchmark": "doubly_robust", "device": device, "figures": rounded, "ratios": shares})
+    if options.save:
+        (Path(__file__).parent / "results" / "doubly_robust.json").write_text(line + "\n", encoding="utf-8")
+    print(line)
 
 
 def arrays(n: int) -> dict[str, Array]:
