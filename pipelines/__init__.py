@@ -14,6 +14,7 @@ _STAGES = {
     "audit": "What is wrong with the log, with counts and row numbers.",
     "train": "Fit the click model and hold it against the test rows.",
     "simulate": "Replay the policies over the test groups.",
+    "compare": "Hold posteriors against each other: right, sure and dear.",
     "evaluate": "Judge policies from logged propensities.",
     "export": "Write the SavedModel that decides.",
     "report": "Write the one-page report.",

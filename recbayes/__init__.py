@@ -31,6 +31,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.fitted": ("Fitted", "fit", "load"),
     "recbayes.calibration": ("calibrate",),
     "recbayes.findings": ("findings",),
+    "recbayes.comparison": ("Problem", "compare"),
     "recbayes.policies": ("choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb", "thompson", "ucb", "uniform"),
     "recbayes.replay": ("counts", "density", "queue", "replay"),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),

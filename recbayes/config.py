@@ -333,6 +333,51 @@ class Export(Section):
     floor: float = Field(0.01, ge=0, lt=1, description="least share of a uniform choice, so that logged decisions can be evaluated later")
 
 
+class Contender(Posterior):
+    """A posterior that is compared, under a name of its own."""
+
+    name: str = Field("", description="left out: the kind")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        object.__setattr__(self, "name", self.name or self.kind)
+        return self
+
+
+class Small(Section):
+    """A problem on which every posterior can be held against NUTS: few weights, few rows, fitted to the end."""
+
+    features: tuple[Feature, ...] = Field(description="what the small model sees: columns of the log")
+    model: Model = Field(default_factory=lambda: Model(kind="linear"), description="the network; NUTS takes up to 1,000 weights")
+    density: Density = Field(
+        default_factory=lambda: Density(kind="beta_mixture", components=1, group_effect=False),
+        description="distribution of a row's click rate",
+    )
+    train: Train = Field(Train(epochs=60, held_out=0.0, oov_share=0.0), description="the training loop: all epochs, nothing set aside")
+    groups: int = Field(1000, ge=1, description="newest training groups that it learns from; rows without a group count one each")
+
+
+class Compare(Section):
+    """Posteriors held against each other on the same rows and the same network."""
+
+    posteriors: tuple[Contender, ...] = Field((), description="methods to compare; left out: every kind there is")
+    small: Small | None = Field(None, description="the problem that distances to NUTS are of; left out: the config's own")
+    policies: tuple[str, ...] = Field((), description="names of simulated policies to replay with each posterior; left out: no replay")
+    seeds: int = Field(4, ge=2, description="replicas of each of these policies")
+
+    @field_validator("posteriors")
+    @classmethod
+    def _names_differ(cls, posteriors: tuple[Contender, ...]) -> tuple[Contender, ...]:
+        clashes = [name for name, times in Counter(contender.name for contender in posteriors).items() if times > 1]
+        if clashes:
+            raise ValueError(f"several posteriors are named {', '.join(clashes)}: give each a name of its own (name: ...)")
+        return posteriors
+
+    def contenders(self) -> tuple[Contender, ...]:
+        """The posteriors to compare."""
+        return self.posteriors or tuple(Contender(kind=kind) for kind in plugins.kinds(Posterior.room))
+
+
 class Config(Section):
     """A whole run."""
 
@@ -348,6 +393,7 @@ class Config(Section):
     calibration: Calibration = Field(Calibration(), description="figures on the test rows")
     findings: Findings = Field(Findings(), description="what the uncertainty says to do")
     simulate: Simulate | None = Field(None, description="replay; left out: no simulation")
+    compare: Compare | None = Field(None, description="posteriors held against each other; left out: no comparison")
     evaluate: Evaluate | None = Field(None, description="policies judged from logged propensities; left out: none")
     export: Export | None = Field(None, description="the SavedModel; left out: none")
 

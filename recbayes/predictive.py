@@ -72,7 +72,7 @@ class Predictive(NamedTuple):
     @property
     def mean(self) -> Tensor:
         """Expected click rate, [..., B, A]."""
-        return self._shown(self._over_draws(self._draw_means()))
+        return self._shown(self._over_draws(self.draw_means()))
 
     @property
     def stddev(self) -> Tensor:
@@ -92,7 +92,7 @@ class Predictive(NamedTuple):
         The mean over nodes and draws of the variance given the page effect, plus the variance over draws of the draw's mean after
         the candidates' common shift of the logit is taken out. With one candidate nothing of the model's part remains.
         """
-        means = self._draw_means()  # [S, ..., B, A]
+        means = self.draw_means()  # [S, ..., B, A]
         logits = _logit(means)
         apart = logits - self._over_draws(logits)
         here = tf.cast(self.present, means.dtype)
@@ -146,7 +146,7 @@ class Predictive(NamedTuple):
         density = tf.nest.map_structure(self._flattened, self.density)
         return self._shown(density.mixture_quantile(q, log_weights[..., None]))
 
-    def _draw_means(self) -> Tensor:
+    def draw_means(self) -> Tensor:
         """Expected click rate given the weight draw, [S, ..., B, A]."""
         return self._over_nodes(self.density.mean)
 

@@ -22,6 +22,7 @@ TIERS = [
     {"calibration"},
     {"fitted"},
     {"findings"},
+    {"comparison"},
     {"policies"},
     {"replay"},
     {"evaluation"},

@@ -13,6 +13,7 @@ from recbayes.report.outcomes import Outcome, outcomes
 from recbayes.report.run import Run, read_run
 from recbayes.report.sections.audit import audit
 from recbayes.report.sections.calibration import calibration
+from recbayes.report.sections.comparison import comparison
 from recbayes.report.sections.doubt import doubt
 from recbayes.report.sections.evaluation import evaluation
 from recbayes.report.sections.exploration import exploration
@@ -32,6 +33,7 @@ NAV = {
     "policies": "Policies",
     "evaluation": "From the log",
     "calibration": "Calibration",
+    "comparison": "Posteriors",
     "doubt": "Doubt",
     "leans": "Findings",
     "audit": "The log",
@@ -44,6 +46,7 @@ SECTIONS: tuple[Callable[[Run, Decision, list[Outcome]], Html | None], ...] = (
     lambda run, decision, policies: evaluation(run),
     lambda run, decision, policies: calibration(run),
     lambda run, decision, policies: likelihood(run),
+    lambda run, decision, policies: comparison(run),
     lambda run, decision, policies: training(run),
     lambda run, decision, policies: doubt(run),
     lambda run, decision, policies: leans(run),

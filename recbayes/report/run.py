@@ -17,8 +17,8 @@ from recbayes.types import UserError
 class Run:
     """What the stages wrote; None where a stage has not run.
 
-    config is config.yaml; audit, calibration, findings, simulation, evaluation and stages are the JSON files of these names; training is
-    training.csv, predictions is predictions.parquet, curves is simulation.parquet, export is export/metadata.json.
+    config is config.yaml; audit, calibration, findings, simulation, comparison, evaluation and stages are the JSON files of these names;
+    training is training.csv, predictions is predictions.parquet, curves is simulation.parquet, export is export/metadata.json.
     """
 
     folder: Path
@@ -30,6 +30,7 @@ class Run:
     findings: dict[str, Any] | None
     curves: pd.DataFrame | None
     simulation: dict[str, Any] | None
+    comparison: dict[str, Any] | None
     evaluation: dict[str, Any] | None
     export: dict[str, Any] | None
     stages: Any | None
@@ -52,6 +53,7 @@ FILES: dict[str, tuple[str, Any]] = {
     "findings": ("findings.json", _json),
     "curves": ("simulation.parquet", pd.read_parquet),
     "simulation": ("simulation.json", _json),
+    "comparison": ("comparison.json", _json),
     "evaluation": ("evaluation.json", _json),
     "export": ("export/metadata.json", _json),
     "stages": ("stages.json", _json),
