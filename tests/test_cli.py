@@ -63,7 +63,21 @@ def recipes(monkeypatch):
 def test_help_names_every_command():
     shown = recbayes("--help")
     assert shown.exit_code == 0
-    for command in ("run", "audit", "train", "simulate", "evaluate", "export", "report", "predict", "check", "ls", "cp", "validate"):
+    for command in (
+        "run",
+        "audit",
+        "train",
+        "simulate",
+        "compare",
+        "evaluate",
+        "export",
+        "report",
+        "predict",
+        "check",
+        "ls",
+        "cp",
+        "validate",
+    ):
         assert command in shown.stdout
         assert recbayes(command, "--help").exit_code == 0
 
@@ -198,7 +212,7 @@ def test_predict_and_check_want_a_finished_run(tmp_path):
 def test_stages_are_those_that_have_a_file():
     """A stage is added by adding its file: nothing may be listed that is not there."""
     assert list(pipelines.stages()) == [
-        stage for stage in ("audit", "train", "simulate", "evaluate", "export", "report") if stage in pipelines.stages()
+        stage for stage in ("audit", "train", "simulate", "compare", "evaluate", "export", "report") if stage in pipelines.stages()
     ]
     for stage in pipelines.stages():
         recipe = pipelines.recipe(stage)

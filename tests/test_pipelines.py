@@ -15,7 +15,7 @@ from recbayes.types import UserError
 
 ROOT = Path(__file__).parent.parent
 ALL = ["audit", "train", "simulate", "export", "report"]
-STAGES = [*ALL, "evaluate"]
+STAGES = [*ALL, "evaluate", "compare"]
 LEAST = {"log": {"path": "example:upworthy", "columns": {"clicks": "clicks"}}}
 
 
@@ -36,6 +36,9 @@ LEAST = {"log": {"path": "example:upworthy", "columns": {"clicks": "clicks"}}}
         ("open_bandit", ["evaluate.policies=[{kind: exported, policy: {kind: ucb}}]"], "evaluate", ["audit", "train", "evaluate"]),
         ("quickstart", ["evaluate={policies: [exported]}"], "evaluate", ["audit", "train", "simulate", "evaluate"]),
         ("upworthy", [], "report", ALL),
+        ("compare", [], "compare", ["audit", "compare"]),
+        ("compare", [], "report", ["audit", "train", "simulate", "compare", "report"]),
+        ("quickstart", [], "compare", ["audit", "compare"]),
     ],
 )
 def test_a_config_gets_the_stages_it_asks_for(name, overrides, until, plan):

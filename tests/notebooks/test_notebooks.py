@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom on small sizes, opens as a notebook, and shows pictures."""
+"""Each notebook runs from top to bottom on small sizes, opens as a notebook, and shows pictures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ pytest.importorskip("IPython", reason="ipykernel is not installed (recbayes[note
 jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed (recbayes[notebooks])")
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
-SMALL = {"quickstart": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100}, "evaluation": {"ROWS": 4000, "LOGS": 8}}
-ENDS = {"quickstart": ("chances", {"UCB", "Thompson", "Thompson, a quarter"}), "evaluation": ("covered", {"trust", "doubt"})}
+SMALL = {
+    "quickstart": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100},
+    "tutorial": {"EPOCHS": 2, "NEWEST": 60, "DRAWS": 64, "WARMUP": 50, "MEMBERS": 2},
+    "evaluation": {"ROWS": 4000, "LOGS": 8},
+}
+ENDS = {
+    "quickstart": ("chances", {"UCB", "Thompson", "Thompson, a quarter"}),
+    "tutorial": ("chances", {"UCB", "Thompson"}),
+    "evaluation": ("covered", {"trust", "doubt"}),
+}
 
 
 def resized(source: str, sizes: dict[str, int]) -> str:

@@ -59,6 +59,7 @@ def make_run(folder: Path, *, rows: int = 400, chosen: str = "density/thompson_q
     write_training(folder)
     write_model(folder, rows)
     write_simulation(folder, chosen, greedy)
+    write_comparison(folder)
     write_rest(folder)
     return folder
 
@@ -248,6 +249,37 @@ def write_simulation(folder: Path, chosen: str, greedy: str) -> None:
     }
     sizes = {"arms": 3268, "decisions": total, "steps": steps, "delay": 0, "seeds": seeds, "seed": 0}
     _dump(folder / "simulation.json", {"chosen": chosen, **world, **sizes, "reference": greedy, "policies": policies})
+
+
+def write_comparison(folder: Path) -> None:
+    """Three posteriors: one exact up to its draws that the network is too large for, one with a bias, one on its way."""
+    common = {"settings": {}, "crps": None, "epochs": 5, "epoch_seconds": 0.4, "epoch_ratio": 1.1, "warnings": [], "small_reason": None}
+    figures = {"coverage": 0.91, "data_stddev": 0.6, "model_stddev": 0.08, "inference_seconds": 0.3, "inference_draws": 64}
+    rows = [
+        {"name": "map", "kind": "map", "log_likelihood_per_row": -4.12, "train_seconds": 9.0, "train_ratio": 1.0, "lift": {}},
+        {"name": "last_layer", "kind": "last_layer", "log_likelihood_per_row": -4.11, "train_seconds": 11.0, "train_ratio": 1.2},
+        {
+            "name": "mean_field",
+            "kind": "mean_field",
+            "log_likelihood_per_row": -4.13,
+            "train_seconds": 21.0,
+            "train_ratio": 2.3,
+            "lift": {},
+        },
+    ]
+    rows = [{"lift": {"density/ucb": 0.112}, **common, **figures, "reason": None, **row} for row in rows]
+    distances = {"mean_distance": 0.21, "stddev_ratio": 0.6, "stddev_distance": 0.4}
+    rows.append({"name": "nuts", "kind": "nuts", **common, **distances, "reason": "nuts: the model has 9,000 weights <b>"})
+    sizes = [2**k for k in range(1, 9)]
+    errors = {
+        name: [
+            {"draws": s, "hands": 256 // s, "mean_error": (1 / s + bias**2) ** 0.5, "stddev_error": 0.5 / s**0.5 + 2 * bias} for s in sizes
+        ]
+        for name, bias in {"nuts": 0.0, "last_layer": 0.02, "mean_field": 0.2}.items()
+    }
+    errors["mean_field"][-1] |= {"mean_error": 0.21, "stddev_error": 0.4}
+    reference = {"name": "nuts", "kind": "nuts", "exact": True, "draws": 500, "rows": 256, "warnings": ["R-hat 1.07"]}
+    _dump(folder / "comparison.json", {"reference": reference, "problem": {}, "small": {}, "rows": rows, "error_by_draws": errors})
 
 
 def write_rest(folder: Path) -> None:

@@ -19,10 +19,11 @@ STAGES = {
     "train": ["training.csv", "predictions.parquet", "calibration.json", "findings.json"],
     "simulate": ["simulation.parquet", "simulation.json"],
     "evaluate": ["evaluation.json"],
+    "compare": ["comparison.json"],
     "export": ["export"],
     "config": ["config.yaml", "stages.json"],
 }
-ORDER = ["replay", "exploration", "policies", "evaluation", "calibration", "likelihood", "training", "doubt"]
+ORDER = ["replay", "exploration", "policies", "evaluation", "calibration", "likelihood", "comparison", "training", "doubt"]
 ORDER += ["leans", "exposure", "surprises", "audit", "export", "method"]
 
 
@@ -136,6 +137,17 @@ def test_the_report_lands_in_the_run_folder_and_can_be_written_again(run_folder:
     first = write(folder).read_text(encoding="utf-8")
     assert sorted(path.name for path in folder.iterdir()) == before
     assert first == write(folder).read_text(encoding="utf-8")
+
+
+def test_posteriors_side_by_side(page: str) -> None:
+    """The table, the two curves with their numbers, what the reference is, and why a method is missing."""
+    section = page[page.index('<section id="comparison"') : page.index('<section id="training"')]
+    assert "last_layer predicts held-out rows best: −4.110 nats a row" in section
+    assert "Distances are to nuts (500 draws, exact up to its draws). Its fit warns: R-hat 1.07" in section
+    assert "mean_field comes to rest at 0.21 of a stddev in the mean and 40% in the stddev after 256 draws" in section
+    assert "nuts, no held-out figures: nuts: the model has 9,000 weights &lt;b&gt;" in section
+    assert "+11.2%" in section
+    assert section.count("<figure") == 2
 
 
 def test_no_folder_and_a_broken_file_are_named(run_folder: Path, tmp_path: Path) -> None:

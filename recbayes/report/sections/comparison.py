@@ -86,7 +86,9 @@ def _lesson(errors: Mapping[str, list[dict[str, Any]]], rows: list[dict[str, Any
     """Bias against noise, in figures: what averaging more draws bought."""
     kinds = {row["name"]: row["kind"] for row in rows}
     names = [name for name in errors if kinds[name] == "mean_field"]
-    says = "A sampler's draws err by noise, which falls as 1/√S (dashed); an approximation errs by its bias too, and no number of draws helps."
+    says = (
+        "A sampler's draws err by noise, which falls as 1/√S (dashed); an approximation errs by its bias too, and no number of draws helps."
+    )
     for name in names:
         last = errors[name][-1]
         says += f" {name} comes to rest at {fixed(last['mean_error'], 2)} of a stddev in the mean and {percent(last['stddev_error'], 0)} in"
