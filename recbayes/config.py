@@ -353,8 +353,10 @@ class Small(Section):
         default_factory=lambda: Density(kind="beta_mixture", components=1, group_effect=False),
         description="distribution of a row's click rate",
     )
-    train: Train = Field(Train(epochs=60, held_out=0.0, oov_share=0.0), description="the training loop: all epochs, nothing set aside")
-    groups: int = Field(1000, ge=1, description="newest training groups that it learns from; rows without a group count one each")
+    train: Train = Field(
+        Train(epochs=100, batch_size=128, held_out=0.0, oov_share=0.0), description="the training loop: all epochs, nothing set aside"
+    )
+    groups: int = Field(300, ge=1, description="newest training groups that it learns from; rows without a group count one each")
 
 
 class Compare(Section):

@@ -155,7 +155,7 @@ def _line(records: list[dict[str, Any]], which: str, x: Scale, y: Scale, hue: st
 def _left_out(rows: list[dict[str, Any]]) -> Html | None:
     """Methods without held-out figures, or without distances, and why."""
     told = [(row["name"], what, row[reason]) for row in rows for reason, what in REASONS.items() if row.get(reason)]
-    return ul([li(span(f"{name}, {what}: "), why) for name, what, why in told], class_="note") if told else None
+    return ul([li(f"{name}, {what}: {why}") for name, what, why in told], class_="note") if told else None
 
 
 REASONS = {"reason": "no held-out figures", "small_reason": "no distance"}
