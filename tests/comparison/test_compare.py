@@ -140,14 +140,14 @@ def test_the_stage_writes_its_files_and_its_section(tmp_path):
         "model": "linear",
         "density": {"kind": "beta_mixture", "components": 1, "group_effect": False},
         "train": {"epochs": 1, "held_out": 0},
-        "compare": {"posteriors": ["map", {"kind": "last_layer", "draws": 16}], "small": few, "policies": ["density/greedy"], "seeds": 2},
+        "compare": {"posteriors": [{"kind": "last_layer", "draws": 16}], "small": few, "policies": ["density/greedy"], "seeds": 2},
         "simulate": {"world": {"kind": "queue", "steps": 3}, "policies": ["greedy"]},
     }
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
     done = recbayes("compare", tmp_path / "my.yaml", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.stderr
     frame = pd.read_parquet(tmp_path / "run" / "comparison.parquet").set_index("name")
-    assert list(frame.index) == ["map", "last_layer"]
+    assert list(frame.index) == ["last_layer"]
     assert frame["lift/density/greedy"].between(-0.5, 1.0).all()
     written = json.loads((tmp_path / "run" / "comparison.json").read_text())
     assert written["small"]["train_rows"] == written["problem"]["train_rows"] > 0
