@@ -18,13 +18,14 @@ def section_of(config: Config) -> Compare:
 
 
 def check_section(config: Config) -> None:
-    """Posteriors that can be built, small features that are read, policies that are simulated over the model.
+    """Posteriors and models that can be built, small features that are read, policies that are simulated over the model.
 
     Raises: UserError for what is none of these.
     """
     section = section_of(config)
     for contender in section.contenders():
         contender.build()
+    problems(config)
     unread = {f.name for f in section.small.features} - {f.name for f in config.features} if section.small else ()
     if unread:
         raise UserError(f"compare.small.features: {', '.join(sorted(unread))}: only columns that `features` names are read. Add them there")

@@ -145,7 +145,7 @@ def sizes(problem: Problem) -> dict[str, int]:
 def warmed(problem: Problem) -> bool:
     """One short fit, so that the first method does not pay for TensorFlow's start."""
     few = problem.train.take(problem.train.segments[0] <= problem.train.segments[0][: WARM + 1].max())
-    fit(few, posterior=posteriors.map(), **{**problem.settings, "epochs": 1, "held_out": 0.0})
+    fit(few, posterior=posteriors.map(), **{**problem.settings, "epochs": 1, "held_out": 0.0, "recalibrate": False})
     return True
 
 
