@@ -60,8 +60,9 @@ def by_draws(draws: Floats, mean: Floats, stddev: Floats, sizes: Sequence[int] =
 
     Returns: a record an S: draws, hands, mean_error and stddev_error, as `distance` counts them (stddevs of a hand with S - 1).
 
-    >>> by_draws(np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([2.5]), np.array([1.0]), sizes=(2,))
-    [{'draws': 2, 'hands': 2, 'mean_error': 0.5, 'stddev_error': 0.4142135623730951}]
+    >>> record = by_draws(np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([2.5]), np.array([1.0]), sizes=(2,))[0]
+    >>> record["hands"], record["mean_error"], round(record["stddev_error"], 3)
+    (2, 0.5, 0.414)
     """
     draws = np.asarray(draws, np.float64)
     return [_at(draws, mean, stddev, size) for size in sizes or powers(len(draws)) if size <= len(draws)]
