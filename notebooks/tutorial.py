@@ -80,7 +80,9 @@ def height(density: BetaMixture) -> np.ndarray:
 
 figure, axes = plt.subplots()
 observed = train.clicks / train.impressions
-axes.hist(observed, bins=np.linspace(0, 0.04, 60), density=True, color=GREY, alpha=0.4, label="observed rates of training packages")
+axes.hist(
+    observed, bins=np.linspace(0, 0.04, 60).tolist(), density=True, color=GREY, alpha=0.4, label="observed rates of training packages"
+)
 axes.plot(rates, height(prior), color=BLUE, linewidth=2.5, label="prior")
 axes.set(title="The prior: how click rates spread", xlabel="click rate")
 axes.legend(frameon=False)

@@ -32,7 +32,7 @@ def inference_seconds(fitted: Fitted, log: Log, *, draws: int = 64, rows: int = 
     repeated = {name: np.resize(value, (rows, *value.shape[1:])) for name, value in encoded.items()}
     whole = rows // CHUNK * CHUNK or rows
     parts = [{n: tf.constant(v[i : i + CHUNK]) for n, v in repeated.items()} for i in range(0, whole, CHUNK)]
-    score = tf.function(fitted.outputs, reduce_retracing=True)
+    score = tf.function(fitted.outputs, reduce_retracing=True, autograph=False)
     weights = at_most(fitted.draw, draws)
     used = len(score(parts[0], weights))
     begin = time.perf_counter()

@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
         for policy in policies:
             frame[f"lift/{policy}"] = [row.get("lift", {}).get(policy) for row in self.rows]
         texts = {column: "string" for column in ("name", "kind", "reason", "small_reason")}
-        return frame.astype({column: texts.get(column, "float64") for column in frame})
+        return frame.astype({column: texts.get(str(column), "float64") for column in frame})
 
     def _repr_html_(self) -> str:
         table: str = self.frame().set_index("name")[list(FEW)].round(4).to_html(na_rep="", border=0)
