@@ -123,7 +123,7 @@ def test_no_features_and_no_model_say_what_to_do(tmp_path: Path) -> None:
 
 def test_recalibration_is_fitted_on_groups_set_aside_and_saved(tmp_path: Path) -> None:
     """The map is of the held-out groups alone, changes no weight, and comes back with the model."""
-    arguments: dict[str, Any] = {"features": features(), "posterior": rb.map(), "held_out": 0.25, **{**QUICK, "epochs": 2}}
+    arguments: dict[str, Any] = {"features": features(), "posterior": rb.map(), **QUICK, "epochs": 2, "held_out": 0.25}
     settings = {key: value for key, value in arguments.items() if value is not None}
     plain, mapped = rb.fit(log(groups=80), **settings), rb.fit(log(groups=80), recalibrate=True, **settings)
     assert plain.recalibration is None

@@ -49,13 +49,15 @@ def test_readme_commands_run_in_their_order(tmp_path, monkeypatch, rows):
     """The first ten minutes of a newcomer, at a small size."""
     monkeypatch.chdir(tmp_path)
     rows.to_parquet("rows.parquet")
+    log = pd.read_parquet(ROOT / "recbayes" / "log" / "examples" / "upworthy.parquet")
+    log[log.clickability_test_id.isin(log.clickability_test_id.unique()[-300:])].to_parquet("few.parquet")
     ran = []
     for line in "".join(blocks((ROOT / "README.md").read_text(), "sh")).splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] != ["recbayes"]:
             assert words in ([], [".", ".venv/bin/activate"]), line
             continue
-        small = SMALL if words[1] == "run" else []
+        small = [*SMALL, "log.path=few.parquet"] if words[1] == "run" else []
         if "posterior=map" in words:
             small = [setting for setting in small if not setting.startswith("posterior")]
         done = recbayes(*words[1:], *small)

@@ -43,3 +43,15 @@ def is_positive_definite(matrix: Tensor) -> bool:
     scale = tf.math.rsqrt(diagonal)
     eigenvalues = tf.linalg.eigvalsh(matrix * scale[:, None] * scale[None, :])
     return bool(eigenvalues[0] > 1e-6 * eigenvalues[-1])
+
+
+def least_ratio(matrix: Tensor, other: Tensor) -> float:
+    """The smallest ratio x'Mx / x'Ox over all directions x, of symmetric positive definite matrices [D, D].
+
+    >>> least_ratio(tf.constant([[1.0, 0.0], [0.0, 2.0]]), tf.constant([[4.0, 0.0], [0.0, 1.0]]))
+    0.25
+    """
+    factor = tf.linalg.cholesky(other)
+    half = tf.linalg.triangular_solve(factor, matrix)
+    whole = tf.linalg.triangular_solve(factor, tf.transpose(half))
+    return float(tf.linalg.eigvalsh(0.5 * (whole + tf.transpose(whole)))[0])

@@ -20,13 +20,15 @@ import tensorflow as tf
 from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
-from recbayes.posteriors.curvature import is_positive_definite, minus_hessian
+from recbayes.posteriors.curvature import is_positive_definite, least_ratio, minus_hessian
 from recbayes.random import fold, normal
 from recbayes.types import Tensor, UserError
 
 CERTAIN = 1e12
 FLAT = 0.01
 """Precision of a flat prior: a standard deviation of 10 on the logit."""
+AT_LEAST = 0.25
+"""Of the scores' curvature: at a mode of a right model the two agree (White 1982); where the exact one is flat, the point is no mode."""
 CHEAP = 1_000_000
 """Rows x head entries up to which the exact curvature is taken by default: some ten seconds. Under a page effect it is not: its second
 derivative takes as long for any log to trace."""
@@ -45,8 +47,8 @@ def last_layer(
       draws: weight draws a prediction averages over; at least 2.
       method: `laplace` takes the covariance from the curvature at the MAP, once, after training; `variational` learns it along the way.
       prior_scale: multiplies every prior standard deviation of the model.
-      curvature: of the head under `laplace`: exact, from outer products of scores, or (auto) exact where it is positive definite, rows x
-        entries are at most a million and there is no page effect.
+      curvature: of the head under `laplace`: exact, from outer products of scores, or (auto) exact where rows x entries are at most a
+        million, there is no page effect, and no direction has under a quarter of the scores' curvature: far from a mode some do.
 
     Raises:
       UserError: for fewer than 2 draws or an unknown method; at training, if the model has no dense layer named `head`, or if the exact
@@ -125,7 +127,8 @@ def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *
             raise UserError(
                 "last_layer: the exact curvature is not positive definite here: no maximum. Train longer, or say curvature: scores"
             )
-        head = hessian if usable else head
+        trusted = curvature == "exact" or (usable and least_ratio(hessian, head) >= AT_LEAST)
+        head = hessian if trusted else head
     return state._replace(head=head, wide=wide)
 
 

@@ -30,6 +30,8 @@ class TrueModel:
     """Knows the law of each row's click rate from its one telling feature."""
 
     encoder: Any
+    warnings: tuple[str, ...] = ()
+    record: Any = None
 
     def predict(self, log: Log) -> Predictive:
         mean = np.asarray(log.column("quality"), np.float32)[None, :, None, None]  # [S, N, A, K]

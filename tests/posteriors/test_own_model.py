@@ -24,8 +24,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "epinet": {"draws": 4},
     "neural_linear": {"draws": 4},
     "sgld": {"draws": 8, "thin": 2, "burn_in": 4},
-    "nuts": {"draws": 4, "chains": 2, "warmup": 50, "samples": 20},
+    "nuts": {"draws": 4, "chains": 2, "warmup": 10, "samples": 4},
 }
+FIT: dict[str, dict[str, Any]] = {"nuts": {"group_effect": False}}
+"""A chain takes thousands of passes, and a page effect makes each of them ten."""
 
 
 def build(specs: Mapping[str, Any], size: int, location: Any) -> keras.Model:
@@ -58,7 +60,9 @@ def test_no_posterior_is_left_out() -> None:
 def test_it_is_fitted_saved_and_loaded(name: str, tmp_path: Path) -> None:
     """Users bring their own network: its answers must survive the run folder, and its doubt be one function of the row."""
     posterior = getattr(rb, name)(**SETTINGS[name])
-    fitted = rb.fit(log(groups=20), features=features(), model=build, posterior=posterior, epochs=2, batch_size=32, held_out=0.0)
+    fitted = rb.fit(
+        log(groups=20), features=features(), model=build, posterior=posterior, epochs=2, batch_size=32, held_out=0.0, **FIT.get(name, {})
+    )
     test = log(groups=4, seed=3)
     predictive = fitted.predict(test)
     assert np.isfinite(np.asarray(predictive.stddev)).all()
