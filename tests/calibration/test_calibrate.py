@@ -31,7 +31,7 @@ class TrueModel:
 
     encoder: Any
     warnings: tuple[str, ...] = ()
-    record: Any = None
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def predict(self, log: Log) -> Predictive:
         mean = np.asarray(log.column("quality"), np.float32)[None, :, None, None]  # [S, N, A, K]
