@@ -104,10 +104,9 @@ def avoid(chosen: Outcome, policies: list[Outcome]) -> str:
     """Which policies the replay warns of."""
     losers = sorted((o for o in policies if o.loses_to_greedy and o.kind != "uniform" and o is not chosen), key=lambda o: o.over_greedy)
     if not losers:
-        return "No policy in the replay is clearly worse than greedy (uniform aside)."
+        return "No policy in the replay is clearly worse than greedy (uniform aside)." + _lowest(chosen, policies)
     worst = losers[0]
-    name = f"{worst.name} at full width" if worst.kind == "thompson" and worst.exploration == 1 else worst.name
-    line = f"{name} earns {percent(-worst.over_greedy)} fewer clicks than greedy ({interval(worst.greedy_interval)})"
+    line = f"{_full(worst)} earns {percent(-worst.over_greedy)} fewer clicks than greedy ({interval(worst.greedy_interval)})"
     if worst.kind == "thompson":
         line += ": it explores more than a horizon this short can pay back"
     others = [o.name for o in losers[1:4]]
@@ -139,3 +138,17 @@ def _calibrated(calibration: Mapping[str, Any]) -> str:
             f"{held}, but the level is off: {percent(abs(excess), 0)} {'more' if excess > 0 else 'fewer'} clicks are predicted than came."
         )
     return f"{held}: {'well calibrated' if 0.88 <= share <= 0.92 else 'too narrow' if share < 0.88 else 'too wide'}."
+
+
+def _lowest(chosen: Outcome, policies: list[Outcome]) -> str:
+    """The policy that came off worst all the same."""
+    behind = [o for o in policies if o.greedy_interval and o.over_greedy < 0 and o.kind not in ("uniform", "greedy") and o is not chosen]
+    if not behind:
+        return ""
+    worst = min(behind, key=lambda o: o.over_greedy)
+    return f" {_full(worst)} comes closest: {percent(worst.over_greedy, signed=True)} ({interval(worst.greedy_interval)})."
+
+
+def _full(outcome: Outcome) -> str:
+    """A policy's name, a Thompson that is not scaled down marked."""
+    return f"{outcome.name} at full width" if outcome.kind == "thompson" and outcome.exploration == 1 else outcome.name

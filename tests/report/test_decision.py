@@ -58,6 +58,8 @@ def test_full_width_thompson_is_warned_of() -> None:
     assert words.startswith("density/thompson at full width earns 3.4% fewer clicks than greedy (−3.9 to −2.9%): it explores more")
     assert "Worse than greedy too: counts/greedy." in words
     assert "clearly worse" in avoid(UCB, [UCB, losers[-1]])
+    near = outcome("density/thompson", 0.08, -0.002)
+    assert avoid(UCB, [UCB, near]).endswith("density/thompson at full width comes closest: −0.2% (−0.7 to 0.3%).")
 
 
 @pytest.mark.parametrize(
