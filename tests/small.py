@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import recbayes as rb
 from recbayes.densities.group_effect import GroupEffect
+from recbayes.fitted import joint_log_likelihood
 from recbayes.posteriors import Batch, Network
 from recbayes.training import Rows, batches
 
@@ -47,8 +48,8 @@ def features() -> list[Any]:
     return [rb.text("headline", min_count=1, ngrams=1), rb.categorical("image"), rb.time("at")]
 
 
-def network(model: Any = None, rows: int = 48, seed: int = 0, prior: float | None = None) -> tuple[Network, Rows]:
-    """A beta mixture's network with a page effect over random inputs of three kinds."""
+def network(model: Any = None, rows: int = 48, seed: int = 0, prior: float | None = None, page: bool = True) -> tuple[Network, Rows]:
+    """A beta mixture's network over random inputs of three kinds, with a page effect or without."""
     from recbayes.features import Encoded
     from recbayes.models import prior_stddevs
 
@@ -63,8 +64,9 @@ def network(model: Any = None, rows: int = 48, seed: int = 0, prior: float | Non
     built.get_layer("head").bias.assign(family.start_at(0.02, 300.0))
 
     def log_likelihood(outputs: Any, extras: Any, batch: Batch) -> Any:
-        effect = GroupEffect(tf.exp(extras["log_tau"]))
-        return effect.log_marginal(family.density(outputs), batch.clicks, batch.impressions, batch.segments, tf.shape(batch.groups)[0])
+        effect = GroupEffect(tf.exp(extras["log_tau"])) if page else None
+        rows = batch.clicks, batch.impressions, batch.segments, tf.shape(batch.groups)[0]
+        return joint_log_likelihood(family.density(outputs), effect, *rows)
 
     generator = np.random.default_rng(seed)
     inputs = {
@@ -76,7 +78,9 @@ def network(model: Any = None, rows: int = 48, seed: int = 0, prior: float | Non
     clicks = generator.binomial(shown.astype(int), 0.02).astype(np.float32)
     segments = (np.arange(rows) // 4).astype(np.int32)
     stddevs = prior_stddevs(built)
-    return Network(built, stddevs, log_likelihood, {"log_tau": -1.0}, rows, family=family), Rows(inputs, clicks, shown, segments, segments)
+    return Network(built, stddevs, log_likelihood, {"log_tau": -1.0} if page else {}, rows, family=family), Rows(
+        inputs, clicks, shown, segments, segments
+    )
 
 
 def whole(rows: Rows) -> Batch:

@@ -21,6 +21,7 @@ class Case(NamedTuple):
     posterior: Any
     model: Any = None
     doubts: bool = True
+    page: bool = True
 
 
 SMALL = {"embedding": 4, "title": 4, "tower": 4}
@@ -34,7 +35,7 @@ CASES = {
     "epinet": Case(rb.epinet(draws=6)),
     "ensemble": Case(rb.ensemble(members=3)),
     "neural_linear": Case(rb.neural_linear(draws=6)),
-    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=10, samples=4), rb.linear()),
+    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=10, samples=4), rb.linear(), page=False),  # a pass is cheap: it takes hundreds
     "sgld": Case(rb.sgld(draws=8, thin=2, burn_in=4)),
 }
 NO_METHOD = {"base", "curvature", "flipout", "kept_draws", "point_estimate", "stacked", "variational_head"}
@@ -45,7 +46,7 @@ class Trained(dict[str, Any]):
     """Each case trained for two epochs when it is first asked for: (network, rows, state)."""
 
     def __missing__(self, name: str) -> Any:
-        net, rows = network(CASES[name].model)
+        net, rows = network(CASES[name].model, page=CASES[name].page)
         self[name] = (net, rows, train(net, CASES[name].posterior, rows, Schedule(epochs=2, batch_size=16)).state)
         return self[name]
 
@@ -105,7 +106,7 @@ def test_identical_candidates_get_identical_draws(name: str, trained: dict[str, 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_lowers_the_loss_and_leaves_the_old_state_alone(name: str) -> None:
     case = CASES[name]
-    net, rows = network(case.model)
+    net, rows = network(case.model, page=case.page)
     state, batch = case.posterior.init(net, SEED), whole(rows)
     before = [t.numpy().copy() for t in tf.nest.flatten(state)]
     losses, now = [], state
@@ -121,7 +122,7 @@ def test_a_step_lowers_the_loss_and_leaves_the_old_state_alone(name: str) -> Non
 def test_batches_of_any_size_share_one_trace(name: str) -> None:
     """Retracing takes seconds a batch: training would look hung."""
     case = CASES[name]
-    net, rows = network(case.model)
+    net, rows = network(case.model, page=case.page)
     state = case.posterior.init(net, SEED)
     step = compiled_step(net, case.posterior, state, rows)
     for groups in (3, 5, 12):
