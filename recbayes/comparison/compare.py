@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from recbayes import posteriors
-from recbayes.comparison.distance import by_draws, distance, powers
+from recbayes.comparison.distances import by_draws, distance, powers
 from recbayes.comparison.judge import Judged, Problem, judge
 from recbayes.comparison.result import Comparison
 from recbayes.fitted import Fitted, fit

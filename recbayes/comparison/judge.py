@@ -10,7 +10,7 @@ import numpy as np
 
 from recbayes.calibration import calibrate
 from recbayes.comparison.cost import at_most, inference_seconds
-from recbayes.comparison.distance import Floats
+from recbayes.comparison.distances import Floats
 from recbayes.fitted import Fitted, fit
 from recbayes.log import Log
 from recbayes.posteriors import Posterior
