@@ -42,15 +42,14 @@ def made() -> Log:
     return read_log(pd.DataFrame(columns), clicks="clicks", impressions="n", group="page", features=("quality",))
 
 
-def test_a_right_model_gets_what_it_expects_and_others_do_not() -> None:
-    """Within 4 standard errors where it is right (alarm 6e-5); an over-sure model far below its hopes, an over-doubtful one above them."""
+def test_a_right_model_gets_what_it_expects_and_an_over_sure_one_does_not() -> None:
+    """Within 4 standard errors where it is right (alarm 6e-5); an over-sure model far below its hopes."""
     off = {}
-    for concentration in (200.0, 2000.0, 40.0):
+    for concentration in (200.0, 2000.0):
         found: dict[str, Any] = expected_log_likelihood(Model(concentration), made())
         off[concentration] = (found["observed"] - found["expected"]) / found["stderr"]
     assert abs(off[200.0]) < 4
     assert off[2000.0] < -8
-    assert off[40.0] > 4
 
 
 def test_rows_of_a_group_share_the_page_effect() -> None:
