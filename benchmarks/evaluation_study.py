@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbayes.evaluation.estimating import Gathered, estimates_of
-from recbayes.evaluation.estimators import clipped_ips, dr, dros, ips, sndr, snips, sub_gaussian, switch_dr
+from recbayes.evaluation.estimators import Estimator, clipped_ips, dr, dros, ips, sndr, snips, sub_gaussian, switch_dr
 from recbayes.evaluation.logged import logged
-from recbayes.evaluation.rows import of_arrays
+from recbayes.evaluation.rows import Rows, of_arrays
 from recbayes.evaluation.statistics import Statistics
+from recbayes.evaluation.value import of_sums
 from recbayes.types import Array
 
 RESULTS = Path(__file__).parent / "results" / "evaluation_study.json"
@@ -39,6 +40,7 @@ DISTANCES = {"near": 0.5, "middle": 1.5, "far": 3.0}
 FAULTS = ("wrong propensities", "missing items", "drift")
 CONTEXTS, ARMS = 10, 20
 SKEWED = 0.3
+"""Skewness of a mean over rows up to which its z-score is read as one."""
 
 
 class World(NamedTuple):
@@ -152,27 +154,38 @@ def judged(rng: np.random.Generator, cell: Cell, *, shrinking: bool) -> list[dic
     ]
 
 
-def biases(kind: str, parts: list[Cell], found: list[list[dict[str, Any]]]) -> dict[str, float]:
-    """Z-scores of an estimator's mean error on sound logs, by the exact standard deviation.
+def biases(estimator: Estimator, parts: list[Cell], found: list[list[dict[str, Any]]]) -> dict[str, float]:
+    """Z-scores of an estimator's mean error in each sound world, by the exact standard deviation: pooled over the logs, and largest.
 
-    A z-score is read as one only where the mean over a cell's logs is near normal (skewness below SKEWED): one click with a weight of
-    thousands makes it anything. All cells go into the pooled one.
+    The mean over a world's logs is far from normal where one click has a weight of thousands: its z-score then says nothing of a bias. So
+    the largest one is of one more log a world, as long as that takes.
     """
-    scores, skews = [], []
+    scores, long = [], []
     for cell, part in zip(parts, found):
         if not cell.fault:
-            stddev, skewness = cell.world.moments(kind == "dr")
+            stddev, skewness = cell.world.moments(estimator.needs_model)
             root = np.sqrt(cell.size * cell.logs)
-            scores.append(float(np.mean([r["error"] for r in part if r["estimator"] == kind])) * root / stddev)
-            skews.append(abs(skewness) / root)
-    z, normal = np.array(scores), np.array(skews) < SKEWED
+            scores.append(float(np.mean([r["error"] for r in part if r["estimator"] == estimator.kind])) * root / stddev)
+            n = int(max(cell.size * cell.logs, (skewness / SKEWED) ** 2))
+            rows = counted(np.random.default_rng([2, cell.number]), cell.world, n)
+            value = of_sums(Statistics.of(rows, [estimator]).sums[0][0]).value
+            long.append((value - cell.world.value) * np.sqrt(n) / stddev)
     return {
-        "pooled_z": round(float(z.sum() / np.sqrt(len(z))), 2),
-        "largest_z": round(float(np.abs(z[normal]).max()), 2),
-        "cells": int(normal.sum()),
-        "largest_z_of_skewed_cells": round(float(np.abs(z[~normal]).max(initial=0.0)), 2),
-        "skewed_cells": int((~normal).sum()),
+        "pooled_z": round(float(sum(scores) / np.sqrt(len(scores))), 2),
+        "largest_z_of_a_world": round(float(max(map(abs, long))), 2),
+        "worlds": len(long),
     }
+
+
+def counted(rng: np.random.Generator, at: World, n: int) -> Rows:
+    """A log of n rows as counts of its distinct ones: every context, arm and reward."""
+    context, arm, reward = (part.ravel() for part in np.meshgrid(range(CONTEXTS), range(ARMS), (0.0, 1.0), indexing="ij"))
+    rate = at.rate[context, arm]
+    chance = at.logging[context, arm] * np.where(reward > 0, rate, 1.0 - rate) / CONTEXTS
+    times = rng.multinomial(n, chance / chance.sum()).astype(np.float64)
+    expected = (at.target * at.model).sum(1)[context]
+    rows = of_arrays(reward, at.logging[context, arm], at.target[context, arm], at.model[context, arm], expected)
+    return rows._replace(times=times)
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -200,7 +213,7 @@ def main() -> None:
     if options.raw:
         options.raw.write_text(json.dumps(records, default=float))
     by_estimator = {e.kind: summary([r for r in records if r["estimator"] == e.kind]) for e in PLAIN + SHRINKING}
-    bias = {kind: biases(kind, parts, found) for kind in ("ips", "dr")}
+    bias = {estimator.kind: biases(estimator, parts, found) for estimator in (ips(), dr())}
     report = {"benchmark": "evaluation_study", "logs": number, "bias": bias, "all": summary(records), "by_estimator": by_estimator}
     report["sound_logs"] = summary([r for r in records if not r["fault"]])
     report["faults"] = {fault: summary([r for r in records if r["fault"] == fault]) for fault in FAULTS}

@@ -8,6 +8,7 @@ Every posterior that `recbayes` has by name and that this file knows is measured
   deviations, and of a standard deviation as a share.
 - shrinks: standard deviation over that with every row 100 times; 10 is right.
 - calibration: p-value of the ranks of true weights (simulation-based), and of the same with the prior told twice as wide.
+- coverage: of new items' counts by intervals of four levels, on logs made with a known spread.
 - cost: seconds of training (median epoch after the first) over MAP's, on the headline tests' network; 64 weight draws for 10,000 rows
   over one pass.
 """
@@ -33,6 +34,7 @@ import keras
 import numpy as np
 import oracle  # type: ignore[import-not-found]  # lives with the tests
 import tensorflow as tf
+import test_split  # type: ignore[import-not-found]
 
 import recbayes as rb
 from recbayes.features import Encoder
@@ -48,14 +50,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "nuts": {"draws": 400},
     "sgld": {},
     "mean_field": {"draws": 64},
-    "ensemble": {"members": 16},
+    "ensemble": {"members": 48},
     "epinet": {"draws": 64},
     "mc_dropout": {"draws": 64},
 }
 """Settings for the figures of distance and shrinkage; costs are those of the defaults."""
 PROBLEMS = {p.__name__: p for p in (oracle.logistic, oracle.rare_clicks, oracle.beta_binomial, oracle.many_clicks)}
-EPOCHS = {"nuts": 5, "sgld": 60}
-"""Of the climb to the MAP, from which chains go on by themselves; 300 where a method ends there."""
+EPOCHS = {"nuts": 5, "sgld": 60, "mean_field": 2000, "ensemble": 1000}
+"""Passes over the rows, one step each: of the climb to the MAP, from which chains go on by themselves; as many as spreads need to settle
+(a mean-field standard deviation starts at a tenth of the prior's); 300 elsewhere."""
 REPLICAS = {"sgld": 16, "mean_field": 8}
 """Independent heads on the same rows: as many chains for one."""
 BENT = ("mc_dropout", "epinet")
@@ -114,13 +117,14 @@ def shrinkage(names: list[str]) -> Iterator[tuple[str, float]]:
     for name in names:
         method = getattr(rb, name)(**METHODS[name])
         spread = bent_spread if name in BENT else straight_spread
-        once, often = spread(problem, method, 300), spread(problem.times(100), method, 60)
+        epochs = EPOCHS.get(name, 300)
+        once, often = spread(problem, method, epochs), spread(problem.times(100), method, epochs)
         yield name, float(np.mean(once / often)) if often.max() > 0.0 else float(once.max())
 
 
 def straight_spread(problem: Any, method: Any, epochs: int) -> Any:
     """Standard deviations of the head's entries."""
-    return oracle.posterior_of(problem, method, replicas=REPLICAS.get(method.kind, 1), epochs=epochs, batch_size=2048).stddev
+    return oracle.posterior_of(problem, method, replicas=REPLICAS.get(method.kind, 1), epochs=epochs).stddev
 
 
 def bent_spread(problem: Any, method: Any, epochs: int) -> Any:
@@ -131,7 +135,7 @@ def bent_spread(problem: Any, method: Any, epochs: int) -> Any:
     dropped = keras.layers.Dropout(0.1, noise_shape=(1, 16), name="dropout")(hidden)
     model = keras.Model(entry, keras.layers.Dense(1, name="head")(dropped))
     network = network._replace(model=model, prior_stddev=prior_stddevs(model))
-    state = train(network, method, rows, Schedule(epochs, 2048, learning_rate=0.02, oov_share=0.0)).state
+    state = train(network, method, rows, Schedule(epochs, 10**6, learning_rate=0.02, oov_share=0.0)).state
     inputs = {"x": tf.constant([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])}
     return np.std(method.outputs(network, method.sample(network, state, method.draws, oracle.SEED), inputs), axis=0)
 
@@ -143,6 +147,17 @@ def calibration(names: list[str]) -> Iterator[tuple[str, float]]:
             method = getattr(rb, name)(draws=39, **settings)
             for case, factor in (("p_value", 1.0), ("p_value_prior_doubled", 2.0)):
                 yield f"{name}.{case}", oracle.uniformity(oracle.ranks(method, datasets=80, prior_factor=factor), 39)
+
+
+def coverage(names: list[str]) -> Iterator[tuple[str, float]]:
+    """Share of 4,000 simulated items' counts inside the intervals of each level, of each family under the default posterior."""
+    if "last_layer" in names:
+        train, test = (test_split.items(each, test_split.SCATTER, seed=seed)[1] for each, seed in ((1500, 3), (500, 2)))
+        method = test_split.METHODS["last_layer"]._replace(posterior=rb.last_layer(draws=8))
+        for family in ("beta_mixture", "logit_normal_mixture", "gaussian_mixture"):
+            found, _ = rb.calibrate(test_split.fit(train, method, family), train, test)
+            for level, share in found["coverage"].items():
+                yield f"{family}.{level}", share
 
 
 def costs(names: list[str]) -> Iterator[tuple[str, float]]:
@@ -158,11 +173,8 @@ def costs(names: list[str]) -> Iterator[tuple[str, float]]:
         method = getattr(rb, name)(**({"members": 5} if name == "ensemble" else {}))
         state, seconds = epochs_of(network, method, rows)
         yield f"{name}.seconds_an_epoch", seconds
-        if name in ("map", "last_layer"):
-            inputs = {key: tf.constant(value[:ROWS]) for key, value in rows.inputs.items()}
-            draw = partial(method.sample, network, state, 64, oracle.SEED)
-            yield f"{name}.seconds_of_outputs", best(partial(tf.function(partial(method.outputs, network)), draw(), inputs))
-            yield f"{name}.seconds_of_drawing", best(draw)
+        if name == "last_layer":
+            yield from draws_of(network, method, state, {key: tf.constant(value[:ROWS]) for key, value in rows.inputs.items()})
 
 
 def epochs_of(network: Any, method: Any, rows: Any) -> tuple[Any, float]:
@@ -175,21 +187,32 @@ def epochs_of(network: Any, method: Any, rows: Any) -> tuple[Any, float]:
     return state, statistics.median(seconds[1:])
 
 
-def best(work: Callable[[], Any], times: int = 7) -> float:
-    """Seconds of the fastest of several runs after the first."""
-    work()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+def draws_of(network: Any, method: Any, state: Any, inputs: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Seconds of the network's outputs for all rows at the MAP and at 64 weight draws; and of drawing those weights, once a model."""
+    drawn = method.sample(network, state, 64, oracle.SEED)
+    work: dict[str, Callable[[], Any]] = {
+        "one_pass": partial(tf.function(network.call), list(drawn.weights), inputs),
+        "outputs_of_64": partial(tf.function(partial(method.outputs, network)), drawn, inputs),
+        "drawing_64": tf.function(partial(method.sample, network, state, 64, oracle.SEED)),
+    }
+    for run in work.values():
+        run()
+    for name, run in work.items():
+        yield f"last_layer.seconds_of_{name}", min(seconds_of(run) for _ in range(30))
+
+
+def seconds_of(run: Callable[[], Any]) -> float:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 PARTS: dict[str, Callable[[list[str]], Iterator[tuple[str, float]]]] = {
     "distance": distances,
     "shrinks": shrinkage,
     "calibration": calibration,
+    "coverage": coverage,
     "cost": costs,
 }
 
@@ -204,8 +227,8 @@ def ratios(figures: dict[str, float]) -> dict[str, float]:
         for name in METHODS
         if f"cost.{name}.seconds_an_epoch" in figures and name != "map"
     }
-    if "cost.last_layer.seconds_of_outputs" in figures:
-        found["last_layer_64_draws"] = figures["cost.map.seconds_of_outputs"] / figures["cost.last_layer.seconds_of_outputs"]
+    if "cost.last_layer.seconds_of_outputs_of_64" in figures:
+        found["last_layer_64_draws"] = figures["cost.last_layer.seconds_of_one_pass"] / figures["cost.last_layer.seconds_of_outputs_of_64"]
     return found
 
 

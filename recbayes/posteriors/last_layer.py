@@ -147,11 +147,13 @@ def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) ->
     """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
     layers = find_layers(network.model)
     features, ids, own = run_once(network, layers, weights.weights, inputs)
-    moved = own[None] + tf.einsum("nh,shp->snp", features, weights.head)
-    if not layers.wide:
-        return moved
-    shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
-    return moved + tf.transpose(shift)[:, :, None] * on_location(layers)
+    kept = tf.broadcast_to(tf.eye(own.shape[1]), [tf.shape(weights.head)[0], own.shape[1], own.shape[1]])
+    entries = tf.concat([weights.head, kept], 1)  # the MAP's outputs pass through: one product and no sum over [N, S, P]
+    moved = tf.einsum("nh,shp->nsp", tf.concat([features, own], 1), entries)
+    if layers.wide:
+        shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
+        moved += shift[:, :, None] * on_location(layers)
+    return tf.transpose(moved, (1, 0, 2))
 
 
 def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:
@@ -202,10 +204,10 @@ def on_location(layers: Layers) -> Tensor:
 
 def wide_sum(layer: keras.layers.Embedding, deviations: Tensor, ids: Tensor) -> Tensor:
     """Sum over a row's ids of their deviations: [V, S], ids [N] or [N, L] -> [N, S]."""
-    found = tf.gather(deviations, ids)
     if not isinstance(layer, BagEmbedding):
-        return found
-    return tf.einsum("nls,nl->ns", found, tf.cast(ids >= FIRST_TOKEN, found.dtype))
+        return tf.gather(deviations, ids)
+    tokens = tf.where(ids >= FIRST_TOKEN)  # [n, 2]: row and place, row by row
+    return tf.sparse.segment_sum(deviations, tf.gather_nd(ids, tokens), tokens[:, 0], num_segments=tf.shape(ids)[0])
 
 
 def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tuple[Tensor, tuple[Tensor, ...]]:
