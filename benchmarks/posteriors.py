@@ -8,6 +8,7 @@ Every posterior that `recbayes` has by name and that this file knows is measured
   deviations, and of a standard deviation as a share.
 - shrinks: standard deviation over that with every row 100 times; 10 is right.
 - calibration: p-value of the ranks of true weights (simulation-based), and of the same with the prior told twice as wide.
+- split: the data and the model part of the spread over the true ones, of every pair of posterior and density.
 - coverage: of new items' counts by intervals of four levels, on logs made with a known spread.
 - cost: seconds of training (median epoch after the first) over MAP's, on the headline tests' network; 64 weight draws for 10,000 rows
   over one pass.
@@ -61,6 +62,11 @@ EPOCHS = {"nuts": 5, "sgld": 60, "mean_field": 2000, "ensemble": 1000}
 (a mean-field standard deviation starts at a tenth of the prior's); 300 elsewhere."""
 REPLICAS = {"sgld": 16, "mean_field": 8}
 """Independent heads on the same rows: as many chains for one."""
+SLOW = {
+    "nuts": test_split.Method(rb.nuts(draws=200, chains=2, warmup=100, samples=200), test_split.LINEAR, 60, 0.25),
+    "epinet": test_split.Method(rb.epinet(draws=64), test_split.HIDDEN, 60, None),
+}
+"""Of the split, beside the test's own: too slow for a test, or without a model part that is known."""
 BENT = ("mc_dropout", "epinet")
 """Measured on a network with a hidden layer: they need one."""
 ROWS = 10_000
@@ -160,6 +166,20 @@ def coverage(names: list[str]) -> Iterator[tuple[str, float]]:
                 yield f"{family}.{level}", share
 
 
+def split(names: list[str]) -> Iterator[tuple[str, float]]:
+    """Data and model part over what went in, for every pair of posterior and density, on tests/test_split.py's logs."""
+    methods = test_split.METHODS | SLOW
+    for name in names:
+        for family in test_split.FAMILIES:
+            scatter = 0.0 if family == "point" else test_split.SCATTER
+            method, at = methods[name], test_split.items(1, 0.0, seed=0)[1]
+            predictive = test_split.fit(test_split.items(method.items, scatter, seed=1)[1], method, family).predict(at)
+            data, model = (test_split.rms(np.asarray(part / predictive.mean)[:, 0]) for part in predictive.split())
+            if scatter:
+                yield f"{name}.{family}.data", data / float(np.sqrt(np.expm1(scatter**2)))
+            yield f"{name}.{family}.model", model / float(np.sqrt((scatter**2 + 1.0 / test_split.CLICKS) / method.items))
+
+
 def costs(names: list[str]) -> Iterator[tuple[str, float]]:
     """Seconds an epoch, of outputs for 10,000 rows and of 64 weight draws, on the headline tests' network."""
     log = rb.read_log("example:upworthy", features=["headline", "eyecatcher_id"], **ROLES)
@@ -209,11 +229,12 @@ def seconds_of(run: Callable[[], Any]) -> float:
 
 
 PARTS: dict[str, Callable[[list[str]], Iterator[tuple[str, float]]]] = {
+    "cost": costs,
     "distance": distances,
     "shrinks": shrinkage,
     "calibration": calibration,
     "coverage": coverage,
-    "cost": costs,
+    "split": split,
 }
 
 
