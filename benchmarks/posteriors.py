@@ -69,6 +69,7 @@ SLOW = {
 """Of the split, beside the test's own: too slow for a test, or without a model part that is known."""
 BENT = ("mc_dropout", "epinet")
 """Measured on a network with a hidden layer: they need one."""
+RESULTS = Path(__file__).parent / "results" / "posteriors.json"
 ROWS = 10_000
 UNTIMED = ("mle", "nuts")
 """Maximum likelihood costs what MAP does; NUTS takes no network of this size."""
@@ -80,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(METHODS), choices=list(METHODS), help="methods to measure")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS), help="figures to measure")
-    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/posteriors.json too")
+    parser.add_argument("--save", action="store_true", help="write it to benchmarks/results/posteriors.json, over figures of before")
     options = parser.parse_args()
     names = [name for name in options.only if name in rb.__all__]
     figures: dict[str, float] = {}
@@ -88,9 +89,11 @@ def main() -> None:
         for name, value in PARTS[part](names):
             figures[f"{part}.{name}"] = value
             print(f"{part}.{name} {value:.4g}", file=sys.stderr, flush=True)
+    if options.save:
+        figures = {**(json.loads(RESULTS.read_text())["figures"] if RESULTS.is_file() else {}), **figures}
     line = json.dumps({"benchmark": "posteriors", "device": device(), "figures": figures, "ratios": ratios(figures)})
     if options.save:
-        (Path(__file__).parent / "results" / "posteriors.json").write_text(line + "\n", encoding="utf-8")
+        RESULTS.write_text(line + "\n", encoding="utf-8")
     print(line)
 
 

@@ -1,9 +1,9 @@
 """Quantiles of served click rates, mostly at a fraction of the cost of a search over every weight draw.
 
 A quantile of a predictive is searched through the distribution functions of all its betas: nodes x draws x components, some thousand a
-row. Where the draws put a row's components at nearly the same place, their own shape hardly matters beside the page effect's and the
-components', and all draws of a node and component go into one beta of their mean and variance. Rows whose draws are further apart are
-searched in full.
+row. Where the draws give a row's components nearly the same place and width, their own shape hardly matters beside the page effect's and
+the components', and all draws of a node and component go into one beta of their mean and variance. Rows whose draws are further apart are
+searched in full, and so are all rows where there is no page effect to smooth over the draws: they have few components.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from recbayes.predictive import Predictive
 from recbayes.types import Tensor
 
 ALIKE = 0.2
-"""Relative standard deviation of a row's components over the draws, up to which they are put together."""
+"""Relative standard deviation of the means of a row's components over the draws, up to which they are put together."""
+AS_WIDE = 0.35
+"""The same of their variances."""
 
 
 def quantiles(predictive: Predictive, shares: Sequence[float]) -> list[Tensor]:
@@ -27,10 +29,10 @@ def quantiles(predictive: Predictive, shares: Sequence[float]) -> list[Tensor]:
       predictive: of N decisions of one candidate.
       shares: the quantiles wanted, in (0, 1).
     """
-    if not isinstance(predictive.density, BetaMixture):
+    if not isinstance(predictive.density, BetaMixture) or predictive.density.means.shape[0] == 1:
         return [predictive.quantile(share) for share in shares]
-    together, apart = summarised(predictive)
-    rows = tf.where(apart[:, 0] > ALIKE)[:, 0]  # [M]
+    together, alike = summarised(predictive)
+    rows = tf.where(~alike[:, 0])[:, 0]  # [M]
     whole = Predictive(
         tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows, axis=2), predictive.density),
         tf.gather(predictive.node_log_weights, rows, axis=2),
@@ -43,7 +45,8 @@ def quantiles(predictive: Predictive, shares: Sequence[float]) -> list[Tensor]:
 def summarised(predictive: Predictive) -> tuple[Predictive, Tensor]:
     """The weight draws of each node and component of beta mixtures as one beta of their mean and variance.
 
-    And how far apart the draws' means are in relation to their mean, the root of the mean square over nodes and components, [B, A].
+    And whether the draws' means and variances are close enough to each other for that, by the root of the mean square over nodes and
+    components of their relative deviations, bool [B, A].
     """
     density = predictive.density
     joint = predictive.node_log_weights + predictive.draw_log_weights[:, None]  # [Q, S, B]
@@ -51,11 +54,16 @@ def summarised(predictive: Predictive) -> tuple[Predictive, Tensor]:
     weights = tf.exp(joint[..., None, None] + density.log_weights)
     total = tf.reduce_sum(weights, 1, keepdims=True)  # [Q, 1, B, A, K]
     share = weights / tf.maximum(total, 1e-30)
-    mean = tf.reduce_sum(share * density.means, 1, keepdims=True)
-    within = density.means * (1.0 - density.means) / (density.concentrations + 1.0)
-    within, between = (tf.reduce_sum(share * part, 1, keepdims=True) for part in (within, tf.square(density.means - mean)))
-    apart = tf.sqrt(tf.reduce_sum(total * between / tf.maximum(tf.square(mean), 1e-30), [0, 1, 4]))
+
+    def over_draws(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance [Q, 1, B, A, K], relative standard deviation over all [B, A]."""
+        mean = tf.reduce_sum(share * values, 1, keepdims=True)
+        variance = tf.reduce_sum(share * tf.square(values - mean), 1, keepdims=True)
+        return mean, variance, tf.sqrt(tf.reduce_sum(total * variance / tf.maximum(tf.square(mean), 1e-30), [0, 1, 4]))
+
+    mean, between, apart = over_draws(density.means)
+    within, _, wider = over_draws(density.means * (1.0 - density.means) / (density.concentrations + 1.0))
     mean = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
     concentration = tf.maximum(mean * (1.0 - mean) / tf.maximum(within + between, 1e-20) - 1.0, 1e-3)
     betas = BetaMixture(tf.math.log(total + 1e-30) - node[..., None, None], mean, concentration)
-    return Predictive(betas, node, tf.zeros([1]), predictive.present), apart
+    return Predictive(betas, node, tf.zeros([1]), predictive.present), (apart <= ALIKE) & (wider <= AS_WIDE)

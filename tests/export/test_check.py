@@ -28,9 +28,11 @@ def change(folder, edit):
     path.write_text(json.dumps(record))
 
 
-def test_a_good_run_passes(run_folder):
+def test_a_good_run_passes(small, plain, tmp_path):
     """The check cries wolf."""
-    found = rb.check(run_folder)
+    shutil.copytree(small, tmp_path / "export")
+    plain.save(tmp_path / "model")
+    found = rb.check(tmp_path)
     assert found.ok, str(found)
     assert found.passed == ("metadata", "files", "loading", "signatures", "known answers", "trained model")
     assert found.to_dict() == {"ok": True, "passed": list(found.passed), "reasons": []}
