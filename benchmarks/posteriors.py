@@ -64,7 +64,7 @@ REPLICAS = {"sgld": 16, "mean_field": 8}
 """Independent heads on the same rows: as many chains for one."""
 SLOW = {
     "nuts": test_split.Method(rb.nuts(draws=200, chains=2, warmup=100, samples=200), test_split.LINEAR, 60, 0.25),
-    "epinet": test_split.Method(rb.epinet(draws=64), test_split.HIDDEN, 60, None),
+    "epinet": test_split.Method(rb.epinet(draws=64), test_split.HIDDEN, 600, None),
 }
 """Of the split, beside the test's own: too slow for a test, or without a model part that is known."""
 BENT = ("mc_dropout", "epinet")

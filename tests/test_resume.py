@@ -37,7 +37,7 @@ def desk(tmp_path_factory):
         "train": {"epochs": 40, "batch_size": 64, "held_out": 0.0},
         "simulate": {
             "world": {"kind": "queue", "steps": 20},
-            "seeds": 40,
+            "seeds": 16,
             "policies": ["uniform", {"kind": "greedy", "learner": "counts"}, {"kind": "thompson", "learner": "counts"}],
         },
         "runtime": {"replica_chunk": 2},

@@ -12,16 +12,17 @@ from recbayes import configs
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["train.epochs=1", "train.held_out=0", "posterior.draws=4", "model=linear", "simulate.seeds=2", "simulate.world.steps=3"]
-SMALL += ["simulate.policies=[uniform, {kind: ucb}]"]
+SMALL += ["simulate.policies=[uniform, {kind: ucb}]", "density.group_effect=false"]
+"""A page effect makes each graph five times as large."""
 SMALLER = {
     "draws=64": "draws=4",
     "steps=100": "steps=3",
     "seeds=20": "seeds=2",
-    "posterior=rb": "epochs=1, held_out=0, model=rb.linear(), posterior=rb",
+    "posterior=rb": "epochs=1, held_out=0, group_effect=False, model=rb.linear(), posterior=rb",
 }
 OWN_MODEL = {
     "test_fraction=0.2)": "test_fraction=0.2)\ntrain, test = train.take(range(600)), test.take(range(200))",
-    "epochs=20": "epochs=2, held_out=0",
+    "epochs=20": "epochs=2, held_out=0, group_effect=False",
     "members=5": "members=2",
     "rb.mean_field()": "rb.mean_field(draws=4, anneal=2)",
     "rb.mc_dropout()": "rb.mc_dropout(draws=4)",

@@ -67,14 +67,15 @@ def sharpness(mean: Floats, data_stddev: Floats, model_stddev: Floats, lower: Fl
       lower: lower end of the click rate's 90% interval, [N].
       upper: its upper end, [N].
 
-    Returns: relative_stddev, relative_width (of the 90% interval), model_share (of the variance).
+    Returns: relative_stddev, relative_width (of the 90% interval), model_share (of the variance; 0 where there is none).
 
     >>> sharpness(*np.array([[0.02], [0.003], [0.004], [0.01], [0.03]]))["relative_stddev"]
     0.25
     """
     total = np.sqrt(data_stddev**2 + model_stddev**2)
+    share = np.divide(model_stddev**2, total**2, out=np.zeros_like(total), where=total > 0)
     return {
         "relative_stddev": float(np.median(total / mean)),
         "relative_width": float(np.median((upper - lower) / mean)),
-        "model_share": float(np.median(model_stddev**2 / total**2)),
+        "model_share": float(np.median(share)),
     }

@@ -44,3 +44,8 @@ def test_sharpness_is_relative() -> None:
     rows = np.array([[0.02, 0.01], [0.003, 0.002], [0.001, 0.001], [0.01, 0.006], [0.03, 0.02]])
     assert sharpness(*rows) == pytest.approx(sharpness(*(2 * rows)))
     assert 0 < sharpness(*rows)["model_share"] < 0.5
+
+
+def test_a_point_has_no_share_of_doubt() -> None:
+    """A point density under map has no spread at all: NaN would make calibration.json unreadable for a strict reader."""
+    assert sharpness(*np.array([[0.02], [0.0], [0.0], [0.02], [0.02]]))["model_share"] == 0.0

@@ -15,7 +15,7 @@ from recbayes.replay.intervals import Resamples, over_replicas
 @functools.cache
 def result():
     world = rb.queue(pages(groups=40), steps=20)
-    model, learner = Model(), rb.counts()
+    model, learner = Model(tau=None), rb.counts()
     policies = [rb.uniform(), rb.greedy(learner), rb.greedy(model), rb.ucb(model), rb.thompson(learner, exploration=0.25)]
     return rb.replay(world, policies, seeds=4)
 
