@@ -147,9 +147,7 @@ def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) ->
     """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
     layers = find_layers(network.model)
     features, ids, own = run_once(network, layers, weights.weights, inputs)
-    kept = tf.broadcast_to(tf.eye(own.shape[1]), [tf.shape(weights.head)[0], own.shape[1], own.shape[1]])
-    entries = tf.concat([weights.head, kept], 1)  # the MAP's outputs pass through: one product and no sum over [N, S, P]
-    moved = tf.einsum("nh,shp->nsp", tf.concat([features, own], 1), entries)
+    moved = own[:, None] + tf.einsum("nh,shp->nsp", features, weights.head)  # draws within rows: one matrix product
     if layers.wide:
         shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
         moved += shift[:, :, None] * on_location(layers)
