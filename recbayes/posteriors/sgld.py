@@ -32,6 +32,12 @@ from recbayes.types import Tensor, UserError
 PROBES = 64
 """Slopes with random signs that measure G, at least: its entries are then within some 20% of the squared scores."""
 
+LOST = 1.0
+"""Nats a row by which draws may explain the training clicks worse than the MAP: weights that the rows know number far fewer than rows, and
+each costs half a nat in all."""
+JUDGED = 8
+"""Draws that this is judged by."""
+
 AHEAD = 2**18
 """Numbers that are drawn ahead of the chain."""
 
@@ -68,20 +74,27 @@ def sgld(*, draws: int = 64, thin: int = 25, burn_in: int = 500, step: float = 0
         return finish(network, state, list(batches), thin=thin, burn_in=burn_in, step=step, prior_scale=prior_scale)
 
     settings = {"draws": draws, "thin": thin, "burn_in": burn_in, "step": step, "prior_scale": prior_scale}
-    return base.Posterior("sgld", settings, draws, start, climb, last, sample, outputs, lambda state: point.extras(state.fitted), warnings)
+    return base.Posterior(
+        "sgld", settings, draws, start, climb, last, sample, outputs, lambda state: point.extras(state.fitted), warnings, diagnostics
+    )
 
 
 class State(NamedTuple):
-    """The MAP fit; the kept draws' deviations from it, [S, ...] a weight; the chain's seed, int32 [2]."""
+    """The MAP fit; the kept draws' deviations from it, [S, ...] a weight; the chain's seed, int32 [2]; see below.
+
+    lost: the MAP's log likelihood of the rows less the draws', nats a row, [].
+    """
 
     fitted: point.State
     deviations: tuple[Tensor, ...]
     seed: Tensor
+    lost: Tensor
 
 
 def init(network: base.Network, seed: Tensor, *, draws: int) -> State:
     """The MAP's start; until `finish` has run the chain, no doubt at all."""
-    return State(point.init(network, seed), kept_draws.none_yet(network, draws, "sgld"), tf.convert_to_tensor(seed, tf.int32))
+    none = kept_draws.none_yet(network, draws, "sgld")
+    return State(point.init(network, seed), none, tf.convert_to_tensor(seed, tf.int32), tf.constant(0.0))
 
 
 def finish(
@@ -98,23 +111,41 @@ def finish(
         now = move(now, batches[chosen], next(noise))
         if number >= burn_in and (number - burn_in) % thin == thin - 1:
             kept.append(now)
-    return state._replace(deviations=tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True)))
+    deviations = tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True))
+    return state._replace(deviations=deviations, lost=lost_likelihood(network, at, kept[:: -(-draws // JUDGED)], batches))
+
+
+def lost_likelihood(network: base.Network, at: base.Parameters, kept: Sequence[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
+    """The MAP's log likelihood less the draws' on average, nats a row, []."""
+
+    @tf.function(reduce_retracing=True)
+    def log_likelihood(weights: Sequence[Tensor], batch: base.Batch) -> Tensor:
+        return tf.reduce_sum(network.log_likelihood(network.call(weights, batch.inputs), at.extras, batch))
+
+    there, *drawn = (tf.add_n([log_likelihood(tuple(weights), batch) for batch in batches]) for weights in (at.weights, *kept))
+    return (there - tf.reduce_mean(tf.stack(drawn))) / float(sum(len(batch.segments) for batch in batches))
 
 
 def warnings(network: base.Network, state: State) -> list[str]:
-    """Of a chain that moved too slowly to have seen the posterior."""
-    draws, effective = state.deviations[0].shape[0], diagnostics(state)["effective_draws"]
-    if effective >= draws / 4.0:
-        return []
-    return [
-        f"sgld: the {draws} kept draws are worth {effective:.0f} independent ones, so the chain has not seen the whole posterior and its "
-        "doubt may be too small. Raise posterior.thin fourfold"
-    ]
+    """Of a chain that left the posterior, or moved too slowly to have seen it."""
+    draws, found = state.deviations[0].shape[0], diagnostics(state)
+    told = []
+    if not found["lost_likelihood"] <= LOST:
+        told.append(
+            f"sgld: the chain left the posterior: its draws make a training row's clicks {found['lost_likelihood']:.1f} nats less probable "
+            "than the fit it began at. Do not use its doubt. Lower posterior.step tenfold, or take a smaller model or posterior: last_layer"
+        )
+    if not found["effective_draws"] >= draws / 4.0:
+        told.append(
+            f"sgld: the {draws} kept draws are worth {found['effective_draws']:.0f} independent ones, so the chain has not seen the whole "
+            "posterior and its doubt may be too small. Raise posterior.thin fourfold"
+        )
+    return told
 
 
 def diagnostics(state: State) -> dict[str, float]:
-    """How many independent draws the kept ones are worth, averaged over the weights."""
-    return {"effective_draws": kept_draws.effective_draws(state.deviations)}
+    """How many independent draws the kept ones are worth, averaged over the weights; nats a row that they lost against the MAP."""
+    return {"effective_draws": kept_draws.effective_draws(state.deviations), "lost_likelihood": float(state.lost)}
 
 
 Slopes = Callable[[Sequence[Tensor], base.Batch, Tensor], list[Tensor]]

@@ -10,6 +10,8 @@ from small import network
 
 import recbayes as rb
 from recbayes.posteriors.kept_draws import effective_draws
+from recbayes.posteriors.sgld import LOST, lost_likelihood
+from recbayes.training import batches
 from recbayes.types import UserError
 
 SEED = tf.constant([5, 6], tf.int32)
@@ -59,6 +61,22 @@ def test_a_chain_that_moves_too_slowly_is_told() -> None:
     walked = tuple(tf.cumsum(tf.random.stateless_normal(d.shape, [0, i])) for i, d in enumerate(state.deviations))
     (told,) = method.warnings(net, state._replace(deviations=walked))
     assert "Raise posterior.thin" in told
+
+
+def test_a_chain_that_left_the_posterior_is_told() -> None:
+    """Too large a step for a network's curvature: found on the headline tests, where draws lost 16 nats a row and nothing said so."""
+    problem = oracle.logistic(rows=150)
+    good = rb.sgld(draws=16, thin=2, burn_in=20)
+    net, state = oracle.trained(problem, good, epochs=30)
+    assert 0.0 < good.diagnostics(state)["lost_likelihood"] < 0.05  # three weights cost 1.5 nats in all, .01 a row
+    assert not [told for told in good.warnings(net, state) if "left the posterior" in told]
+    far = [w + 20.0 for w in state.fitted.parameters.weights]
+    rows = list(batches(oracle.network(problem)[1], 40, np.arange(150)))
+    assert float(lost_likelihood(net, state.fitted.parameters, [far], rows)) > LOST
+    for bad in (3.0, float("nan")):
+        told = good.warnings(net, state._replace(lost=tf.constant(bad)))
+        assert "left the posterior" in told[0]
+        assert "posterior.step" in told[0]
 
 
 def test_draws_that_do_not_fit_and_settings_that_make_no_chain_are_refused() -> None:
