@@ -120,18 +120,19 @@ def _with_candidates(catalog: Catalog, items: Any, stream: Stream, names: Sequen
         return catalog
     if lost.null_count == 0 and set(names) <= {stream.columns.item} and lost.type == catalog.kind:
         return catalog.joined(lost)
-    rows = _holding(stream, lost)
+    name = str(stream.columns.candidates)
+    rows = _holding(stream, name, lost)
     raise UserError(
         f"evaluate: the export needs the features of {len(lost):,} candidates that the log never shows ({listed(lost.to_pylist(), 5)}): "
-        f"{stream.columns.candidates} holds them in {len(rows):,} of {stream.rows:,} rows (first: {listed((f'{r:,}' for r in rows), 5)}). "
+        f"{name} holds them in {len(rows):,} of {stream.rows:,} rows (first: {listed((f'{r:,}' for r in rows), 5)}). "
         "Without them other probabilities would be judged than those that are served. Judge a log that shows them, or drop those rows."
     )
 
 
-def _holding(stream: Stream, items: Any) -> list[int]:
+def _holding(stream: Stream, name: str, items: Any) -> list[int]:
     """Rows whose candidates hold one of these items."""
     wanted, rows = set(items.to_pylist()), []
     for first, log in stream:
-        lists = log.column(stream.columns.candidates).to_pylist()
+        lists = log.column(name).to_pylist()
         rows += [first + row for row, values in enumerate(lists) if not wanted.isdisjoint(values or ())]
     return rows
