@@ -5,14 +5,22 @@ A row of counts is two rows of decisions: those that were clicked, and those tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbayes.evaluation.rows import BUCKETS
+from recbayes.log import Log
+from recbayes.log.columns import listed, nearest
+from recbayes.log.stream import Stream
 from recbayes.types import Array, UserError
+
+NULL = np.uint64(0x9E3779B97F4A7C15)
+"""Stands for the hash of no value."""
 
 
 class Decisions(NamedTuple):
@@ -62,25 +70,51 @@ def cluster_hash(log: Any, first: int) -> Array:
     return np.where(alone, numbers, names[encoded.indices.to_numpy()])
 
 
-def check_decisions(log: Any, decision: str | None) -> None:
-    """Raise UserError where a decision is logged twice, or shows what was no candidate."""
-    if decision is not None:
-        names = [decision, *filter(None, [log.columns.position])]
-        keys = log.table.select(names).to_pandas()
-        twice = np.flatnonzero(keys.duplicated(keep=False))
-        if len(twice):
-            raise UserError(
-                f"evaluate: {' and '.join(names)} repeat in {len(twice):,} of {len(log):,} rows (first: {_some(twice)}): "
-                "a decision that is logged twice counts twice. Drop the copies, or name another column: evaluate.decision."
-            )
+def check_decisions(stream: Stream, decision: str) -> None:
+    """Raise UserError where a decision is logged twice, however far apart.
+
+    Held is a hash of each row's, 8 bytes; two of n different ones agree with a probability of n^2 / 2^65.
+    """
+    if decision not in stream.names:
+        hint = nearest(decision, stream.names)
+        mend = " Name one of them, or read the log with the column among its features." if isinstance(stream.opened, Log) else ""
+        raise UserError(
+            f"evaluate: {stream.source} has no column {decision!r} (evaluate.decision).{hint} It has: {listed(stream.names, 30)}.{mend}"
+        )
+    names = list(dict.fromkeys([decision, *filter(None, [stream.columns.position])]))
+    keys = pd.Series(np.concatenate([_hashed(table, names) for table in stream.select(names)]))
+    twice = np.flatnonzero(keys.duplicated(keep=False))
+    if len(twice):
+        raise UserError(
+            f"evaluate: {' and '.join(names)} repeat in {len(twice):,} of {stream.rows:,} rows (first: {_some(twice)}): "
+            "a decision that is logged twice counts twice. Drop the copies, or name another column: evaluate.decision."
+        )
+
+
+def _hashed(table: Any, names: Sequence[str]) -> Array:
+    """A hash of each row's values, uint64 [n]; it does not depend on which batch holds the row."""
+    parts = {}
+    for name in names:
+        column = table.column(name).combine_chunks()
+        alone = column.is_null().to_numpy(zero_copy_only=False)
+        if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):  # nulls would make another type of them
+            column = column.cast(pa.int64() if column.type != pa.uint64() else column.type).fill_null(0)
+        values = column.to_pandas().to_numpy()
+        parts[name] = np.where(alone, NULL, pd.util.hash_array(values))
+    return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(parts), index=False))
+
+
+def check_candidates(log: Any, first: int) -> None:
+    """Raise UserError where a row, the first of which has the number `first`, shows what was no candidate."""
     column, item = log.columns.candidates, log.columns.item
     if column is not None and item is not None:
         lists, shown = log.column(column).to_pylist(), log.column(item).to_pylist()
         outside = np.flatnonzero([a not in (c or ()) for c, a in zip(lists, shown)])
         if len(outside):
             raise UserError(
-                f"evaluate: {item} is not among its row's {column} in {len(outside):,} of {len(log):,} rows (first: {_some(outside)}; row "
-                f"{outside[0]:,} shows {shown[outside[0]]!r}). Log the candidates that the choice was made from."
+                f"evaluate: {item} is not among its row's {column} in {len(outside):,} of {len(log):,} rows "
+                f"(first: {_some(first + outside)}; row {first + outside[0]:,} shows {shown[outside[0]]!r}). "
+                "Log the candidates that the choice was made from."
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from recbayes.evaluation import estimators as known
-from recbayes.evaluation.decisions import Decisions, check_decisions, decisions_of
+from recbayes.evaluation.decisions import Decisions, check_candidates, check_decisions, decisions_of
 from recbayes.evaluation.estimating import Gathered, estimates_of, ranked
 from recbayes.evaluation.estimators.base import Estimator
 from recbayes.evaluation.intervals import Method
@@ -49,7 +49,7 @@ def evaluate(
     """Judges policies from a log of another one.
 
     Args:
-      log: a log in memory, or what `read_log` reads, then streamed: memory does not grow with it.
+      log: a log in memory, or what `read_log` reads, then streamed: memory does not grow with it (docs/evaluation.md names what does).
       policies: `table`, `logged`, `exported`; names differ.
       estimators: names or estimators of `recbayes.evaluation.estimators`. The last one that is no direct method ranks.
       reward_model: makes q for dm, dr and their kin from the log; by default shrunk click rates of items (`rates`).
@@ -58,7 +58,7 @@ def evaluate(
       propensities: logged, fitted to the log, or logged where there are any.
       given: columns that the logging policy may have looked at, for fitted propensities.
       reward_range: smallest and largest reward; clicks have (0, 1), other rewards by default those that are seen.
-      decision: column whose value (with the position) a row must not share with another.
+      decision: column whose value (with the position) a row must not share with another; it takes 8 bytes a row.
       threads: that work on the sums.
       **roles: of `read_log`, where `log` is not a log yet.
 
@@ -74,12 +74,14 @@ def evaluate(
     asked = [built(estimator) for estimator in estimators]
     stream = stream_log(log, reward_range=reward_range, **roles)
     _check(stream, policies, asked, level)
+    if decision is not None:
+        check_decisions(stream, decision)
     whole = log if isinstance(log, Log) else None
     q = None
     if any(estimator.needs_model for estimator in asked):
         q = rates(stream) if reward_model is None else reward_model(stream)
     weighing = propensities_of(stream, propensities, given)
-    gathered = _pass(stream, whole, policies, asked, q, weighing, decision, threads)
+    gathered = _pass(stream, whole, policies, asked, q, weighing, threads)
     span = reward_range or ((0.0, 1.0) if stream.columns.clicks is not None else None)
     estimates = tuple(
         estimate
@@ -166,17 +168,17 @@ def _pass(
     asked: Sequence[Estimator],
     q: RewardModel | None,
     weighing: Propensities,
-    decision: str | None,
     threads: int,
 ) -> dict[str, Gathered]:
     """One pass over the log for all policies."""
     if whole is not None:
-        check_decisions(whole, decision)
+        check_candidates(whole, 0)
+    policies = [target.meet(stream) for target in policies]
     strata = _strata(stream, whole)
     found: dict[str, Gathered] = {}
     for first, log in stream:
         if whole is None:
-            check_decisions(log, decision)
+            check_candidates(log, first)
         made, stratum, propensity = decisions_of(log, first, q.folds if q else 2), strata.of(log, first), weighing.of(log)
         for target in policies:
             new = _gather(log, first, target, made, stratum, propensity, asked, q, threads)

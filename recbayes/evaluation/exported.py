@@ -1,24 +1,27 @@
 """A policy as it ships: the probabilities that an export's own `decide` answers, so what is judged is what will be served.
 
 The export is loaded as any server would load it, from the SavedModel and metadata.json. Its candidates in a row are the row's own list,
-else the items of the row's group, else all items that the log shows; their own counts are 0: the log's clicks are what it is judged by.
+else the items of the row's group, else all items that the log shows, whatever batch holds them (`offered.py`); their own counts are 0:
+the log's clicks are what it is judged by.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from recbayes.evaluation.catalog import Catalog
+from recbayes.evaluation.offered import Offered
 from recbayes.evaluation.target import Choices, Target, contexts
 from recbayes.log.counts import equal_rows
+from recbayes.log.stream import Stream, stream_log
 from recbayes.types import Array, UserError
 
 CHUNK = 65_536
@@ -34,7 +37,7 @@ def exported(folder: str | os.PathLike[str], *, name: str = "", exploration: flo
       exploration: sent with each request; by default the export's own.
       seed: of the requests; a sampled policy (Thompson) answers with the frequencies of its draws.
 
-    Raises: UserError if there is no export in the folder; when it meets the log, if a feature or the items are not in it.
+    Raises: UserError if there is no export in the folder; when it meets the log, if a feature is not in it, or a candidate's are not.
 
     >>> exported("nowhere")
     Traceback (most recent call last):
@@ -53,19 +56,21 @@ def exported(folder: str | os.PathLike[str], *, name: str = "", exploration: flo
 
         return tf.saved_model.load(str(path / "1"))
 
-    def choices(log: Any) -> Choices:
-        return _choices(log, about, served().signatures["decide"], exploration, seed)
+    def over(stream: Stream) -> Callable[[Any], Choices]:
+        items = [feature["name"] for feature in about["model"]["features"] if feature["side"] == "item"]
+        offered = Offered.of(stream, items)
+        return lambda log: _choices(log, offered, about, served().signatures["decide"], exploration, seed)
 
-    return Target("exported", called, choices)
+    return Target("exported", called, lambda log: over(stream_log(log))(log), over=over)
 
 
-def _choices(log: Any, about: Any, decide: Any, exploration: float | None, seed: int) -> Choices:
+def _choices(log: Any, offer: Offered, about: Any, decide: Any, exploration: float | None, seed: int) -> Choices:
     inputs = about["signatures"]["decide"]["inputs"]
     kinds = {feature["name"]: feature for feature in about["model"]["features"]}
     shared = [name for name, feature in kinds.items() if feature["side"] != "item"]
-    catalog = Catalog.of(log, [name for name in kinds if name not in shared])
+    catalog = offer.catalog
     code = catalog.rows(np.asarray(log.item), "the export")
-    sets = _candidates(log, catalog, code)
+    sets = offer.sets(log, code)
     own = equal_rows(log.table, shared)[0] if shared else np.zeros(len(log), np.int64)
     place = equal_rows(log.table, [log.columns.position])[0] if log.columns.position is not None else np.zeros(len(log), np.int64)
     number, key = len(sets[1]), (own * (int(place.max()) + 1) + place).astype(np.int64)
@@ -81,25 +86,6 @@ def _choices(log: Any, about: Any, decide: Any, exploration: float | None, seed:
     probability /= probability.sum(1, keepdims=True)
     shown = (np.where(offered[context] == code[:, None], probability[context], 0.0)).sum(1)
     return Choices(shown, context, np.asarray(catalog.items)[offered], probability, first)
-
-
-def _candidates(log: Any, catalog: Catalog, code: Array) -> tuple[Array, Array]:
-    """Number of each row's set of candidates, [n], and the sets, [sets, A], as places in the catalog, -1 where there is nothing."""
-    if log.columns.candidates is not None:
-        column = log.column(log.columns.candidates).combine_chunks()
-        numbers, first = contexts(equal_rows(log.table, [log.columns.candidates])[0])
-        lists = [catalog.items.get_indexer(pd.Index(column[int(row)].as_py())) for row in first]
-        lists = [places[places >= 0] for places in lists]
-    elif log.columns.group is not None:
-        numbers, total = log.segments
-        order = np.lexsort((code, numbers))
-        lists = [np.unique(part) for part in np.split(code[order], np.cumsum(np.bincount(numbers, minlength=total))[:-1])]
-    else:
-        numbers, lists = np.zeros(len(log), np.int64), [np.arange(len(catalog.items))]
-    sets = np.full((len(lists), max(map(len, lists))), -1)
-    for row, places in zip(sets, lists):
-        row[: len(places)] = places
-    return np.asarray(numbers, np.int64), sets
 
 
 def _request(log: Any, inputs: Any, kinds: Any, catalog: Catalog, rows: Array, places: Array) -> dict[str, Any]:

@@ -29,12 +29,18 @@ class Target(NamedTuple):
     """A policy to judge. Built by the functions `table`, `logged` and `exported` of this room.
 
     kind: the function that built it. name: in results. choices: (rows of a log) -> Choices. own: whether it is the log's own policy.
+    over: (stream of a whole log) -> choices of its batches, where it takes the whole log to know what could be shown; else None.
     """
 
     kind: str
     name: str
     choices: Callable[[Any], Choices]
     own: bool = False
+    over: Callable[[Any], Callable[[Any], Choices]] | None = None
+
+    def meet(self, stream: Any) -> Target:
+        """The policy, knowing the log whose batches it will be asked about."""
+        return self if self.over is None else self._replace(choices=self.over(stream))
 
 
 def contexts(codes: Array) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from recbayes.log.columns import Columns, check_roles, listed, nearest
@@ -37,6 +37,18 @@ class Stream:
                 raise UserError("\n  ".join([f"log: {self.source} holds rows that cannot be right.", *map(str, faults)]) + f"\n{mend}")
             yield first, Log(self.columns, table, self.source, "")
             first += table.num_rows
+
+    @property
+    def names(self) -> list[str]:
+        """All columns that can be read, those without a role too."""
+        return list(self.opened.schema.names if isinstance(self.opened, Source) else self.opened.table.column_names)
+
+    def select(self, names: Sequence[str]) -> Iterator[Any]:
+        """The named columns of every row, in order, unchecked: tables of some rows each."""
+        if isinstance(self.opened, Source):
+            yield from (batch.table for batch in self.opened.batches(names))
+        else:
+            yield self.opened.table.select(list(names))
 
     def _tables(self) -> Iterator[tuple[Any, str]]:
         if isinstance(self.opened, Source):

@@ -140,6 +140,37 @@ def test_a_decision_that_is_logged_twice():
     assert found.about["rows"] == 4000
 
 
+def test_a_decision_that_is_logged_twice_far_apart(tmp_path):
+    """In another batch of a stream, which was told nothing of the first one; the column has no other role. Nulls don't change ids."""
+    data = pd.concat([logs.frame(400), logs.frame(400).iloc[[5]]], ignore_index=True)
+    data["decision"] = data["decision"].astype("Int64")
+    data.to_parquet(tmp_path / "twice.parquet", row_group_size=50)
+    refused("decision and slot repeat in 2 of 401 rows", "first: 5, 400", log=tmp_path / "twice.parquet", decision="decision", **logs.ROLES)
+    data.loc[399, "decision"] = None  # the last batch but one holds a null
+    data.loc[[5, 400], "decision"] = [352, 5]  # 352 is in that batch
+    data.loc[352, "slot"] = data["slot"][5]
+    data.to_parquet(tmp_path / "null.parquet", row_group_size=50)
+    refused("repeat in 2 of 401 rows", "first: 5, 352", log=tmp_path / "null.parquet", decision="decision", **logs.ROLES)
+    data.drop(index=5).to_parquet(tmp_path / "once.parquet", row_group_size=50)
+    found = rb.evaluate(tmp_path / "once.parquet", [rb.logged()], estimators=["ips"], decision="decision", **logs.ROLES)
+    assert found.about["rows"] == 400
+
+
+def test_a_decision_column_that_is_not_there(tmp_path):
+    """Streamed or in memory: the nearest name, not a KeyError."""
+    refused("no column 'decison'", "Did you mean 'decision'?", log=logs.frame(), decision="decison", **logs.ROLES)
+    refused("no column 'decison'", "Did you mean 'decision'?", "among its features", log=logs.read(), decision="decison")
+
+
+def test_the_row_of_a_stream_that_shows_no_candidate(tmp_path):
+    """Counted from the log's first row, not the batch's."""
+    data = logs.frame(400)
+    data["could"] = [list(logs.ITEMS)] * len(data)
+    data.at[377, "could"] = [item for item in logs.ITEMS if item != data["item"][377]]
+    data.to_parquet(tmp_path / "log.parquet", row_group_size=50)
+    refused("not among its row's could", "row 377 shows", log=tmp_path / "log.parquet", candidates="could", **logs.ROLES)
+
+
 def test_settings_that_cannot_be():
     refused("no estimator 'ipz'", "snips", estimators=["ipz"])
     refused("asked for twice", estimators=["ips", "ips"])

@@ -91,6 +91,84 @@ def test_a_log_without_groups(tmp_path):
     assert found.of("served", "snips").value == pytest.approx(by_hand.mean(), abs=5 * found.of("served", "snips").stderr)
 
 
+@pytest.fixture(scope="module")
+def by_item(tmp_path_factory):
+    """Exports whose only feature of an item is which it is."""
+    home = tmp_path_factory.mktemp("by_item")
+    features = [rb.categorical("item"), rb.categorical("slot", side="context")]
+    log = logs.read(features=["item", "slot"])
+    model = rb.fit(log, features=features, model=rb.linear(), density=rb.point(), posterior=rb.map(), epochs=1, held_out=0.0)
+    for name, policy in {"uniform": rb.uniform(), "greedy": rb.greedy()}.items():
+        rb.export(model, policy, home / name, floor=0.1)
+    return [rb.exported(home / name) for name in ("uniform", "greedy")]
+
+
+def figures(found):
+    return np.array([[e.value, e.stderr, e.figures["mean_weight"], e.figures["unsupported"]] for e in found.estimates])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_candidate_that_the_log_never_shows(by_item, streamed):
+    """What ships shares its choices among six; the sixth's share is lost mass, which the verdict has to know.
+
+    With the sixth dropped it was 1/5, with `unsupported` 0 and the verdict trust.
+    """
+    data = logs.frame(2000)
+    data["could"] = [[*logs.ITEMS, "never"]] * len(data)
+    roles = {**logs.ROLES, "candidates": "could", "features": ["item", "slot"]}
+    log = rb.read_log(data, **roles)
+    np.testing.assert_allclose(by_item[0].choices(log).shown, 1 / 6, rtol=1e-6)
+    found = rb.evaluate(data, by_item[:1], estimators=["ips"], **roles) if streamed else rb.evaluate(log, by_item[:1], estimators=["ips"])
+    estimate = found.of("uniform", "ips")
+    assert estimate.figures["unsupported"] == pytest.approx(1 / 6, rel=1e-6)
+    assert estimate.value == pytest.approx((data.click / data.chance).mean() / 6, rel=1e-6)
+    assert estimate.verdict == "do_not_trust"
+
+
+def test_a_candidate_whose_features_nobody_knows(judged):
+    """The export wants its headline: an error with rows and mend, not the probabilities of the others."""
+    data = small.frame(seed=1)
+    data["could"] = [list(part) for part in np.repeat(np.arange(len(data)).reshape(-1, 4), 4, 0)]
+    roles = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at", "candidates": "could"}
+    log = rb.read_log(data, features=("headline", "image"), **roles)
+    np.testing.assert_allclose(judged[1][0].choices(log).shown, 0.25, rtol=1e-6)
+    data.at[9, "could"] = [*data["could"][9], 7777]
+    log = rb.read_log(data, features=("headline", "image"), **roles)
+    with pytest.raises(UserError, match="1 candidates that the log never shows") as caught:
+        rb.evaluate(log, judged[1][:1], estimators=["ips"])
+    assert all(word in str(caught.value) for word in ("7777", "could holds them in 1 of 240 rows (first: 9)", "drop those rows"))
+
+
+def test_a_stream_is_cut_anywhere(by_item, tmp_path):
+    """Four rows a batch hardly ever show all items: what could be shown comes from the whole log, so the figures are those in memory."""
+    data = logs.frame(200)
+    data.to_parquet(tmp_path / "log.parquet", row_group_size=4)
+    roles = {**logs.ROLES, "features": ["item", "slot"]}
+    whole = rb.evaluate(rb.read_log(data, **roles), by_item, estimators=["ips", "snips", "dr"])
+    cut = rb.evaluate(tmp_path / "log.parquet", by_item, estimators=["ips", "snips", "dr"], **roles)
+    np.testing.assert_allclose(figures(cut), figures(whole), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_groups_that_a_cut_divides(judged, monkeypatch, shuffled):
+    """A test of four headlines over two batches keeps its four candidates in both; one without a test stands alone."""
+    data = small.frame(seed=1)
+    data.loc[17, "page"] = None
+    data = data.sample(frac=1.0, random_state=0, ignore_index=True) if shuffled else data
+    roles = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
+    log = rb.read_log(data, features=("headline", "image"), **roles)
+    whole = rb.evaluate(log, judged[1], estimators=["ips", "snips"], propensities="fitted", given=["image"])
+    monkeypatch.setattr("recbayes.log.stream.BATCH_ROWS", 25)
+    monkeypatch.setattr("recbayes.evaluation.offered.PENDING_ROWS", 20)
+    cut = rb.evaluate(log, judged[1], estimators=["ips", "snips"], propensities="fitted", given=["image"])
+    np.testing.assert_allclose(figures(cut), figures(whole), rtol=1e-12, atol=1e-12)
+    shown = judged[1][0].choices(log).shown
+    three = data.page == small.frame(seed=1).page[17]
+    np.testing.assert_allclose(shown[three], 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(shown[data.page.isna()], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(shown[~three & data.page.notna()], 0.25, rtol=1e-6)
+
+
 def test_no_export_there(tmp_path):
     with pytest.raises(UserError, match="holds no export"):
         rb.exported(tmp_path)
