@@ -14,7 +14,7 @@ from scipy import stats
 from recbayes.evaluation.estimators.base import Estimator
 from recbayes.evaluation.intervals import Interval, Method, bernstein, bootstrap, method_for, normal
 from recbayes.evaluation.moments import Moments
-from recbayes.evaluation.ranking import Pair, best, pair
+from recbayes.evaluation.ranking import Best, Pair, Ranked, best, jackknife, pair
 from recbayes.evaluation.result import Estimate
 from recbayes.evaluation.slope import choose
 from recbayes.evaluation.statistics import Statistics
@@ -22,7 +22,7 @@ from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.support import Support
 from recbayes.evaluation.target import Target
 from recbayes.evaluation.value import Value, lost, of_moments, of_sums
-from recbayes.evaluation.verdict import RANKS, Doubt, Facts, judge
+from recbayes.evaluation.verdict import Doubt, Facts, judge
 from recbayes.types import Array
 
 
@@ -110,20 +110,19 @@ def estimates_of(
     return made
 
 
-def ranked(
-    gathered: Mapping[str, Gathered], asked: Sequence[Estimator], estimates: Sequence[Estimate]
-) -> tuple[tuple[Pair, ...], dict[str, float]]:
-    """The order of all pairs of policies by the estimator asked for last (but the direct method), and each one's chance to be best."""
+def ranked(gathered: Mapping[str, Gathered], asked: Sequence[Estimator], estimates: Sequence[Estimate]) -> tuple[tuple[Pair, ...], Best]:
+    """The order of all pairs of policies by the estimator asked for last (dm only if alone), and each one's chance to be best."""
     place = max((i for i, estimator in enumerate(asked) if estimator.kind != "dm"), default=0)
     kind = asked[place].kind
-    sums = {name: chosen(one, asked[place], place).sums for name, one in gathered.items()}
-    verdicts = {e.policy: e.verdict for e in estimates if e.estimator == kind}
-    known = {name: one for name, one in sums.items() if math.isfinite(of_sums(one).value)}
+    known = []
+    for one in estimates:
+        if one.estimator == kind and math.isfinite(one.value):
+            of = gathered[one.policy]
+            fits = of.by_fold / of.statistics.overview.decisions if kind == "dm" else np.zeros(0)
+            known.append(Ranked(one.policy, chosen(of, asked[place], place).sums, one.verdict, fits))
     buckets = next(iter(gathered.values())).statistics.overview.buckets
-    pairs = [
-        pair((a, known[a]), (b, known[b]), buckets, kind, max(verdicts[a], verdicts[b], key=RANKS.index)) for a, b in combinations(known, 2)
-    ]
-    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else {}
+    pairs = [pair(a, b, buckets, kind) for a, b in combinations(known, 2)]
+    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else Best({}, 0, "")
 
 
 def design(sums: Sums, buckets: Array) -> float:
@@ -148,9 +147,8 @@ def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
     found = of_sums(sums, overview.buckets if overview.clustered else None)
     if estimator.kind != "dm":
         return found
-    fits = gathered.by_fold / overview.decisions
-    jackknife = (len(fits) - 1) / len(fits) * float(np.square(fits - fits.mean()).sum())
-    return found._replace(stderr=math.sqrt(found.stderr**2 + jackknife))
+    fitting = jackknife(gathered.by_fold / overview.decisions)
+    return found._replace(stderr=math.sqrt(found.stderr**2 + float(fitting @ fitting)))
 
 
 def _interval(gathered: Gathered, one: Chosen, level: float, method: Method, span: tuple[float, float]) -> Interval:

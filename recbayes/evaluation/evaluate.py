@@ -51,7 +51,8 @@ def evaluate(
     Args:
       log: a log in memory, or what `read_log` reads, then streamed: memory does not grow with it.
       policies: `table`, `logged`, `exported`; names differ.
-      estimators: names or estimators of `recbayes.evaluation.estimators`. The last one that is no direct method ranks.
+      estimators: names or estimators of `recbayes.evaluation.estimators`. The last one that is no direct method ranks;
+        the direct method alone ranks with the error of its fit.
       reward_model: makes q for dm, dr and their kin from the log; by default shrunk click rates of items (`rates`).
       level: of the intervals, in (0, 1).
       interval: normal, bootstrap, bernstein; auto takes the bootstrap unless the log is large.
@@ -96,7 +97,7 @@ def evaluate(
         "reward_model": q.name if q else None,
         **weighing.about,
     }
-    return Evaluation(estimates, pairs, best, about)
+    return Evaluation(estimates, pairs, best.shares, about, best.resamples, best.reason)
 
 
 def built(estimator: str | Estimator) -> Estimator:
