@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -17,13 +17,15 @@ from recbayes.evaluation.moments import Moments
 from recbayes.evaluation.ranking import Best, Pair, Ranked, best, jackknife, pair
 from recbayes.evaluation.result import Estimate
 from recbayes.evaluation.slope import choose
-from recbayes.evaluation.statistics import Statistics
+from recbayes.evaluation.statistics import Overview, Statistics
 from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.support import Support
 from recbayes.evaluation.target import Target
 from recbayes.evaluation.value import Value, lost, of_moments, of_sums
 from recbayes.evaluation.verdict import Doubt, Facts, judge
 from recbayes.types import Array
+
+NO_MATCH = "No overlap here: the policy gives probability 0 to what each of these {rows:,.0f} rows shows."
 
 
 class Gathered(NamedTuple):
@@ -82,7 +84,7 @@ def estimates_of(
             overview=overview,
             weighing=one.sums.weighing,
             lost=lost(one.sums),
-            halves=halves(one.sums, spread),
+            halves=halves(one, overview, spread),
             others=others,
             unsupported=gathered.support.lacking if gathered.support is not None else (0.0, 0),
             reward_range=reach,
@@ -104,7 +106,7 @@ def estimates_of(
                 ends.method,
                 one.setting,
                 _figures(facts),
-                tuple(_positions(one.sums, gathered.places, level, spread)),
+                tuple(_positions(one, gathered, level, spread)),
             )
         )
     return made
@@ -131,12 +133,21 @@ def design(sums: Sums, buckets: Array) -> float:
     return of_sums(sums, buckets).stderr / plain if plain > 0 else 1.0
 
 
-def halves(sums: Sums, spread: float = 1.0) -> tuple[Value, Value]:
+def halves(one: Chosen, overview: Overview, spread: float = 1.0) -> tuple[Value, Value]:
     """The estimate from the first and from the second half of the log; `spread` is the design effect of clusters on errors."""
-    empty = Moments(0.0, np.zeros(len(sums.names)), np.zeros((len(sums.names),) * 2))
-    parts = [reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum % 2 == half], empty) for half in (0, 1)]
-    first, second = (of_moments(sums.names, moments) for moments in parts)
-    return first._replace(stderr=spread * first.stderr), second._replace(stderr=spread * second.stderr)
+    first, second = ([stratum for stratum in one.sums.strata if stratum % 2 == half] for half in (0, 1))
+    return of_part(one, overview, first, spread), of_part(one, overview, second, spread)
+
+
+def of_part(one: Chosen, overview: Overview, strata: Collection[int], spread: float) -> Value:
+    """The estimate from some strata of the log; NaN, not 0, where the policy gives what they show probability 0, but for dm."""
+    names = one.sums.names
+    empty = Moments(0.0, np.zeros(len(names)), np.zeros((len(names),) * 2))
+    moments = reduce(Moments.merge, [one.sums.strata[stratum] for stratum in strata if stratum in one.sums.strata], empty)
+    if one.estimator.kind != "dm" and not any(overview.matches.get(stratum) for stratum in strata):
+        return Value(math.nan, math.nan, moments.decisions)
+    value = of_moments(names, moments)
+    return value._replace(stderr=spread * value.stderr)
 
 
 def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
@@ -190,13 +201,12 @@ def _figures(facts: Facts) -> dict[str, float]:
     }
 
 
-def _positions(sums: Sums, places: tuple[Any, ...], level: float, spread: float) -> list[dict[str, Any]]:
-    """The estimate at each position."""
+def _positions(one: Chosen, gathered: Gathered, level: float, spread: float) -> list[dict[str, Any]]:
+    """The estimate at each position; `reason`: why there is none."""
     z, found = float(stats.norm.ppf((1.0 + level) / 2.0)), []
-    for number, place in enumerate(places):
-        moments = reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum // 2 == number])
-        value = of_moments(sums.names, moments)
-        value = value._replace(stderr=spread * value.stderr)
+    for number, place in enumerate(gathered.places):
+        value = of_part(one, gathered.statistics.overview, (2 * number, 2 * number + 1), spread)
         ends = [value.value - z * value.stderr, value.value + z * value.stderr]
-        found.append({"position": place, "decisions": value.decisions, "value": value.value, "stderr": value.stderr, "interval": ends})
+        record = {"position": place, "decisions": value.decisions, "value": value.value, "stderr": value.stderr, "interval": ends}
+        found.append({**record, "reason": "" if math.isfinite(value.value) else NO_MATCH.format(rows=value.decisions)})
     return sorted(found, key=lambda record: str(record["position"]))

@@ -156,8 +156,12 @@ class _Strata(NamedTuple):
 
 
 def _strata(stream: Stream, whole: Log | None) -> _Strata:
+    """Halves by time; by row order where a log is streamed, has no time, or has the same one in all rows."""
     times = whole.time if whole is not None else None
-    return _Strata(stream.rows / 2, None, {}) if times is None else _Strata(float(np.median(times)), times, {})
+    if times is None or not times.min() < times.max():
+        return _Strata(stream.rows / 2, None, {})
+    middle = float(np.median(times))
+    return _Strata(middle if middle > times.min() else float(times[times > middle].min()), times, {})
 
 
 def _pass(

@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
     value, stderr: NaN where nothing is known. interval: of the level asked for; method: how it was found. ess, effective_clicks: what
     it rests on. verdict, reason, doubts: whether to believe the interval. setting: the estimator's, as given or chosen.
-    positions: a record a position, where the log has them.
+    positions: a record a position, where the log has them; one with a `reason` has no value.
     """
 
     policy: str
