@@ -182,6 +182,29 @@ def test_settings_that_cannot_be():
         rb.evaluate(logs.read(), [rb.logged(), rb.logged()])
     refused("no propensities", "propensities=fitted", log=logs.read(propensity=None), propensities="logged")
     refused("the outcome", log=logs.read(propensity=None), given=["click"])
+    refused("interval is 'foo'", "auto, normal, bootstrap, bernstein", interval="foo")
+    refused("propensities is 'foo'", "auto, logged, fitted", propensities="foo")
+    for wrong in ((1, 0), (0.5, 0.5), (0.0, math.inf), (math.nan, 1.0), (0.0, 1.0, 2.0), "ab", 1.0):
+        refused("reward_range is", "the smaller one first", reward_range=wrong)
+
+
+@pytest.mark.parametrize("asked", [["snips"], ["dr"]])
+def test_a_position_that_is_missing(asked):
+    """Read whole or streamed, propensities logged or fitted: the rows and what to do, not an error of Arrow's."""
+    data = logs.frame()
+    data["slot"] = data["slot"].astype("Int64")
+    data.loc[[7, 9], "slot"] = pd.NA
+    says = ("slot is null in 2 of the rows 0 to 3,999", "first: 7, 9", "drop those rows")
+    refused(*says, log=data, estimators=asked, **logs.ROLES)
+    refused(*says, log=logs.read(data), estimators=asked)
+    refused(*says, log=logs.read(data, propensity=None), estimators=asked)
+    refused(*says, log=logs.read(data.assign(slot=data["slot"].astype(str).where(data["slot"].notna()))), estimators=asked)
+
+
+def test_drift_in_a_few_rows_cannot_be_judged():
+    """Three rows: one half has no error, and that is said rather than passed."""
+    estimate = rb.evaluate(logs.read().take([0, 1, 2]), [rb.logged()], estimators=["ips"]).estimates[0]
+    assert "Drift can't be judged" in estimate.reason
 
 
 def test_replay_of_a_log_that_is_not_uniform():
