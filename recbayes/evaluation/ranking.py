@@ -19,7 +19,7 @@ from scipy import stats
 from recbayes.evaluation.intervals import RESAMPLES, resampled
 from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.value import influence, of_sums
-from recbayes.evaluation.verdict import RANKS, Severity
+from recbayes.evaluation.verdict import RANKS
 from recbayes.types import Array
 
 
@@ -43,7 +43,7 @@ class Ranked(NamedTuple):
 
     name: str
     sums: Sums
-    verdict: Severity
+    verdict: str
     by_fold: Array = np.zeros(0)
 
 
