@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -14,16 +14,18 @@ from scipy import stats
 from recbayes.evaluation.estimators.base import Estimator
 from recbayes.evaluation.intervals import Interval, Method, bernstein, bootstrap, method_for, normal
 from recbayes.evaluation.moments import Moments
-from recbayes.evaluation.ranking import Pair, best, pair
+from recbayes.evaluation.ranking import Best, Pair, Ranked, best, jackknife, pair
 from recbayes.evaluation.result import Estimate
 from recbayes.evaluation.slope import choose
-from recbayes.evaluation.statistics import Statistics
+from recbayes.evaluation.statistics import Overview, Statistics
 from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.support import Support
 from recbayes.evaluation.target import Target
 from recbayes.evaluation.value import Value, lost, of_moments, of_sums
-from recbayes.evaluation.verdict import RANKS, Doubt, Facts, judge
+from recbayes.evaluation.verdict import Doubt, Facts, judge
 from recbayes.types import Array
+
+NO_MATCH = "No overlap here: the policy gives probability 0 to what each of these {rows:,.0f} rows shows."
 
 
 class Gathered(NamedTuple):
@@ -82,7 +84,7 @@ def estimates_of(
             overview=overview,
             weighing=one.sums.weighing,
             lost=lost(one.sums),
-            halves=halves(one.sums, spread),
+            halves=halves(one, overview, spread),
             others=others,
             unsupported=gathered.support.lacking if gathered.support is not None else (0.0, 0),
             reward_range=reach,
@@ -104,26 +106,25 @@ def estimates_of(
                 ends.method,
                 one.setting,
                 _figures(facts),
-                tuple(_positions(one.sums, gathered.places, level, spread)),
+                tuple(_positions(one, gathered, level, spread)),
             )
         )
     return made
 
 
-def ranked(
-    gathered: Mapping[str, Gathered], asked: Sequence[Estimator], estimates: Sequence[Estimate]
-) -> tuple[tuple[Pair, ...], dict[str, float]]:
-    """The order of all pairs of policies by the estimator asked for last (but the direct method), and each one's chance to be best."""
+def ranked(gathered: Mapping[str, Gathered], asked: Sequence[Estimator], estimates: Sequence[Estimate]) -> tuple[tuple[Pair, ...], Best]:
+    """The order of all pairs of policies by the estimator asked for last (dm only if alone), and each one's chance to be best."""
     place = max((i for i, estimator in enumerate(asked) if estimator.kind != "dm"), default=0)
     kind = asked[place].kind
-    sums = {name: chosen(one, asked[place], place).sums for name, one in gathered.items()}
-    verdicts = {e.policy: e.verdict for e in estimates if e.estimator == kind}
-    known = {name: one for name, one in sums.items() if math.isfinite(of_sums(one).value)}
+    known = []
+    for one in estimates:
+        if one.estimator == kind and math.isfinite(one.value):
+            of = gathered[one.policy]
+            fits = of.by_fold / of.statistics.overview.decisions if kind == "dm" else np.zeros(0)
+            known.append(Ranked(one.policy, chosen(of, asked[place], place).sums, one.verdict, fits))
     buckets = next(iter(gathered.values())).statistics.overview.buckets
-    pairs = [
-        pair((a, known[a]), (b, known[b]), buckets, kind, max(verdicts[a], verdicts[b], key=RANKS.index)) for a, b in combinations(known, 2)
-    ]
-    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else {}
+    pairs = [pair(a, b, buckets, kind) for a, b in combinations(known, 2)]
+    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else Best({}, 0, "")
 
 
 def design(sums: Sums, buckets: Array) -> float:
@@ -132,12 +133,21 @@ def design(sums: Sums, buckets: Array) -> float:
     return of_sums(sums, buckets).stderr / plain if plain > 0 else 1.0
 
 
-def halves(sums: Sums, spread: float = 1.0) -> tuple[Value, Value]:
+def halves(one: Chosen, overview: Overview, spread: float = 1.0) -> tuple[Value, Value]:
     """The estimate from the first and from the second half of the log; `spread` is the design effect of clusters on errors."""
-    empty = Moments(0.0, np.zeros(len(sums.names)), np.zeros((len(sums.names),) * 2))
-    parts = [reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum % 2 == half], empty) for half in (0, 1)]
-    first, second = (of_moments(sums.names, moments) for moments in parts)
-    return first._replace(stderr=spread * first.stderr), second._replace(stderr=spread * second.stderr)
+    first, second = ([stratum for stratum in one.sums.strata if stratum % 2 == half] for half in (0, 1))
+    return of_part(one, overview, first, spread), of_part(one, overview, second, spread)
+
+
+def of_part(one: Chosen, overview: Overview, strata: Collection[int], spread: float) -> Value:
+    """The estimate from some strata of the log; NaN, not 0, where the policy gives what they show probability 0, but for dm."""
+    names = one.sums.names
+    empty = Moments(0.0, np.zeros(len(names)), np.zeros((len(names),) * 2))
+    moments = reduce(Moments.merge, [one.sums.strata[stratum] for stratum in strata if stratum in one.sums.strata], empty)
+    if one.estimator.kind != "dm" and not any(overview.matches.get(stratum) for stratum in strata):
+        return Value(math.nan, math.nan, moments.decisions)
+    value = of_moments(names, moments)
+    return value._replace(stderr=spread * value.stderr)
 
 
 def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
@@ -148,9 +158,8 @@ def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
     found = of_sums(sums, overview.buckets if overview.clustered else None)
     if estimator.kind != "dm":
         return found
-    fits = gathered.by_fold / overview.decisions
-    jackknife = (len(fits) - 1) / len(fits) * float(np.square(fits - fits.mean()).sum())
-    return found._replace(stderr=math.sqrt(found.stderr**2 + jackknife))
+    fitting = jackknife(gathered.by_fold / overview.decisions)
+    return found._replace(stderr=math.sqrt(found.stderr**2 + float(fitting @ fitting)))
 
 
 def _interval(gathered: Gathered, one: Chosen, level: float, method: Method, span: tuple[float, float]) -> Interval:
@@ -192,13 +201,12 @@ def _figures(facts: Facts) -> dict[str, float]:
     }
 
 
-def _positions(sums: Sums, places: tuple[Any, ...], level: float, spread: float) -> list[dict[str, Any]]:
-    """The estimate at each position."""
+def _positions(one: Chosen, gathered: Gathered, level: float, spread: float) -> list[dict[str, Any]]:
+    """The estimate at each position; `reason`: why there is none."""
     z, found = float(stats.norm.ppf((1.0 + level) / 2.0)), []
-    for number, place in enumerate(places):
-        moments = reduce(Moments.merge, [m for stratum, m in sums.strata.items() if stratum // 2 == number])
-        value = of_moments(sums.names, moments)
-        value = value._replace(stderr=spread * value.stderr)
+    for number, place in enumerate(gathered.places):
+        value = of_part(one, gathered.statistics.overview, (2 * number, 2 * number + 1), spread)
         ends = [value.value - z * value.stderr, value.value + z * value.stderr]
-        found.append({"position": place, "decisions": value.decisions, "value": value.value, "stderr": value.stderr, "interval": ends})
+        record = {"position": place, "decisions": value.decisions, "value": value.value, "stderr": value.stderr, "interval": ends}
+        found.append({**record, "reason": "" if math.isfinite(value.value) else NO_MATCH.format(rows=value.decisions)})
     return sorted(found, key=lambda record: str(record["position"]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import pyarrow.compute as pc
 
 from recbayes.evaluation import estimators as known
 from recbayes.evaluation.decisions import Decisions, check_candidates, check_decisions, decisions_of
@@ -22,12 +24,15 @@ from recbayes.evaluation.statistics import Statistics
 from recbayes.evaluation.support import Support
 from recbayes.evaluation.target import Target
 from recbayes.log import Log
+from recbayes.log.columns import listed
 from recbayes.log.source import LogSource
 from recbayes.log.stream import Stream, stream_log
 from recbayes.types import Array, UserError
 
 POSITIONS = 20
 """Logs with more positions are judged as a whole only."""
+Asked = Literal["auto", "logged", "fitted"]
+"""Where propensities come from."""
 DEFAULT = ("ips", "snips", "dm", "dr")
 
 
@@ -39,7 +44,7 @@ def evaluate(
     reward_model: Callable[[Stream], RewardModel] | None = None,
     level: float = 0.95,
     interval: Method = "auto",
-    propensities: Literal["auto", "logged", "fitted"] = "auto",
+    propensities: Asked = "auto",
     given: Sequence[str] = (),
     reward_range: tuple[float, float] | None = None,
     decision: str | None = None,
@@ -51,7 +56,8 @@ def evaluate(
     Args:
       log: a log in memory, or what `read_log` reads, then streamed: memory does not grow with it (docs/evaluation.md names what does).
       policies: `table`, `logged`, `exported`; names differ.
-      estimators: names or estimators of `recbayes.evaluation.estimators`. The last one that is no direct method ranks.
+      estimators: names or estimators of `recbayes.evaluation.estimators`. The last one that is no direct method ranks;
+        the direct method alone ranks with the error of its fit.
       reward_model: makes q for dm, dr and their kin from the log; by default shrunk click rates of items (`rates`).
       level: of the intervals, in (0, 1).
       interval: normal, bootstrap, bernstein; auto takes the bootstrap unless the log is large.
@@ -72,6 +78,7 @@ def evaluate(
     (0.0042, 'caution')
     """
     asked = [built(estimator) for estimator in estimators]
+    _check_settings(interval, propensities, reward_range)
     stream = stream_log(log, reward_range=reward_range, **roles)
     _check(stream, policies, asked, level)
     if decision is not None:
@@ -98,7 +105,7 @@ def evaluate(
         "reward_model": q.name if q else None,
         **weighing.about,
     }
-    return Evaluation(estimates, pairs, best, about)
+    return Evaluation(estimates, pairs, best.shares, about, best.resamples, best.reason)
 
 
 def built(estimator: str | Estimator) -> Estimator:
@@ -116,6 +123,23 @@ def built(estimator: str | Estimator) -> Estimator:
         raise UserError(f"evaluate: there is no estimator {estimator!r}. Known: {', '.join(names)}")
     made: Estimator = getattr(known, estimator)()
     return made
+
+
+def _check_settings(interval: str, propensities: str, reward_range: Any) -> None:
+    for name, value, kinds in (("interval", interval, get_args(Method)), ("propensities", propensities, get_args(Asked))):
+        if value not in kinds:
+            raise UserError(f"evaluate: {name} is {value!r}. Known: {', '.join(kinds)}")
+    if reward_range is not None and not _is_range(reward_range):
+        raise UserError(f"evaluate: reward_range is {reward_range!r}, must be two numbers, the smaller one first, such as (0.0, 1.0)")
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is two finite numbers, the smaller one first."""
+    try:
+        low, high = value
+        return bool(-math.inf < low < high < math.inf)
+    except (TypeError, ValueError):
+        return False
 
 
 def _check(stream: Stream, policies: Sequence[Target], asked: Sequence[Estimator], level: float) -> None:
@@ -151,14 +175,30 @@ class _Strata(NamedTuple):
         name = log.columns.position
         if name is None:
             return half
-        encoded = log.column(name).combine_chunks().dictionary_encode()
+        column = log.column(name).combine_chunks()
+        _check_positions(column, name, first)
+        encoded = column.dictionary_encode()
         codes = np.array([self.places.setdefault(value, len(self.places)) for value in encoded.dictionary.to_pylist()])
         return 2 * codes[encoded.indices.to_numpy()] + half
 
 
+def _check_positions(column: Any, name: str, first: int) -> None:
+    """Raise UserError where a row (the first has the number `first`) has no position."""
+    missing = np.flatnonzero(pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False))
+    if len(missing):
+        raise UserError(
+            f"evaluate: {name} is null in {len(missing):,} of the rows {first:,} to {first + len(column) - 1:,} "
+            f"(first: {listed(missing + first, 5)}): what was shown there has no position. Name it or drop those rows."
+        )
+
+
 def _strata(stream: Stream, whole: Log | None) -> _Strata:
+    """Halves by time; by row order where a log is streamed, has no time, or has the same one in all rows."""
     times = whole.time if whole is not None else None
-    return _Strata(stream.rows / 2, None, {}) if times is None else _Strata(float(np.median(times)), times, {})
+    if times is None or not times.min() < times.max():
+        return _Strata(stream.rows / 2, None, {})
+    middle = float(np.median(times))
+    return _Strata(middle if middle > times.min() else float(times[times > middle].min()), times, {})
 
 
 def _pass(

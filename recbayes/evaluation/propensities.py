@@ -101,7 +101,9 @@ def fitted(stream: Stream, given: Sequence[str]) -> Propensities:
     own = table.to_numpy(np.float64)
     shown = counts.groupby(level=[1, 2, 3]).sum().to_numpy(np.float64)
     smallest, rare = float(own.min()), float(shown[own < RARE].sum() / shown.sum())
-    told = "nothing but " + ("the group (within one, items were shown at random)" if grouped else ", ".join(cells)) if cells else "nothing"
+    names = ["the group (within one, items were shown at random)"] if grouped else cells
+    names = [*names, f"the position ({stream.columns.position})"] if stream.columns.position is not None else names
+    told = f"nothing but {' and '.join(names)}" if names else "nothing"
     about = {
         "propensities": "fitted",
         "identified": [line.format(given=told) for line in IDENTIFIED],

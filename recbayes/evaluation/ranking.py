@@ -2,20 +2,24 @@
 
 Two estimates from one log go up and down together. The error of their difference comes from the difference of their influence values,
 bucket by bucket; the probability that the order is right is the posterior one under a flat prior, Phi(difference / error).
+
+Where the direct method ranks, the error of fitting its model is added, by the jackknife over folds of the difference, and Student's
+distribution with a degree of freedom less than folds takes the place of Phi.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from recbayes.evaluation.intervals import resampled
+from recbayes.evaluation.intervals import RESAMPLES, resampled
 from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.value import influence, of_sums
+from recbayes.evaluation.verdict import RANKS
 from recbayes.types import Array
 
 
@@ -31,21 +35,68 @@ class Pair(NamedTuple):
     verdict: str
 
 
-def pair(first: tuple[str, Sums], second: tuple[str, Sums], buckets: Array, estimator: str, verdict: str) -> Pair:
+class Ranked(NamedTuple):
+    """A policy in the order: its sums by the estimator that ranks, and its verdict.
+
+    by_fold: what it earns by the fit without each fold, [folds], where the direct method ranks; else empty.
+    """
+
+    name: str
+    sums: Sums
+    verdict: str
+    by_fold: Array = np.zeros(0)
+
+
+class Best(NamedTuple):
+    """Each policy's probability to be the best. resamples: how many it is from. reason: why it is NaN, where too few are left."""
+
+    shares: dict[str, float]
+    resamples: int
+    reason: str
+
+
+def pair(first: Ranked, second: Ranked, buckets: Array, estimator: str) -> Pair:
     """How two policies compare; `buckets` [BUCKETS] are the log's decisions."""
-    if of_sums(second[1]).value > of_sums(first[1]).value:
+    if of_sums(second.sums).value > of_sums(first.sums).value:
         first, second = second, first
-    difference = of_sums(first[1]).value - of_sums(second[1]).value
-    apart = influence(first[1], buckets) - influence(second[1], buckets)
+    difference = of_sums(first.sums).value - of_sums(second.sums).value
+    apart = influence(first.sums, buckets) - influence(second.sums, buckets)
     there = int(np.count_nonzero(buckets))
-    stderr = math.sqrt(float(apart @ apart) * there / (there - 1)) if there > 1 else math.nan
-    probability = float(stats.norm.cdf(difference / stderr)) if stderr > 0 else 0.5 if difference == 0 else math.nan
-    return Pair(first[0], second[0], difference, stderr, probability, estimator, verdict)
+    fitting = jackknife(first.by_fold - second.by_fold)
+    stderr = math.sqrt(float(apart @ apart) * there / (there - 1) + fitting @ fitting) if there > 1 else math.nan
+    law = stats.t(len(fitting) - 1) if len(fitting) > 1 else stats.norm()
+    probability = float(law.cdf(difference / stderr)) if stderr > 0 else 0.5 if difference == 0 else math.nan
+    verdict = max(first.verdict, second.verdict, key=RANKS.index)
+    return Pair(first.name, second.name, difference, stderr, probability, estimator, verdict)
 
 
-def best(sums: Mapping[str, Sums], buckets: Array) -> dict[str, float]:
-    """The share of resamples of the log in which each policy comes first; ties share."""
-    draws = np.stack([resampled(one, buckets) for one in sums.values()])  # [policies, RESAMPLES]
+def jackknife(by_fold: Array) -> Array:
+    """Each left-out fold's part in the error of fitting, [..., folds]; their squares sum to its variance.
+
+    >>> float(np.square(jackknife(np.array([1.0, 2.0, 3.0]))).sum()).__round__(3)
+    1.333
+    """
+    folds = by_fold.shape[-1]
+    return math.sqrt((folds - 1) / folds) * (by_fold - by_fold.mean(-1, keepdims=True)) if folds else by_fold
+
+
+def best(policies: Sequence[Ranked], buckets: Array) -> Best:
+    """The share of resamples of the log in which each policy comes first; ties share. A resample that holds nothing of one is left out."""
+    draws = np.stack([_drawn(policy, buckets) for policy in policies])  # [policies, RESAMPLES]
+    draws = draws[:, np.isfinite(draws).all(0)]
+    names, left = [policy.name for policy in policies], draws.shape[1]
+    if 2 * left < RESAMPLES:
+        why = f"Only {left:,} of {RESAMPLES:,} resamples of the log hold something of every policy: too few to say which is best."
+        return Best(dict.fromkeys(names, math.nan), left, why)
     first = draws == draws.max(0)
-    shares = (first / first.sum(0)).mean(1)
-    return dict(zip(sums, shares.tolist()))
+    return Best(dict(zip(names, (first / first.sum(0)).mean(1).tolist())), left, "")
+
+
+def _drawn(policy: Ranked, buckets: Array) -> Array:
+    """The estimate of each resample, [RESAMPLES]; the direct method's with the error of its fit, the same draw for all policies."""
+    draws, fitting = resampled(policy.sums, buckets), jackknife(policy.by_fold)
+    if len(fitting) < 2:
+        return draws
+    random, freedom, value = np.random.default_rng(1), len(fitting) - 1, of_sums(policy.sums).value
+    fits = random.standard_normal((RESAMPLES, len(fitting))) @ fitting
+    return value + (draws - value + fits) * np.sqrt(freedom / random.chisquare(freedom, RESAMPLES))  # as Student's, as in `pair`

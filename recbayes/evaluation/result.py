@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
     value, stderr: NaN where nothing is known. interval: of the level asked for; method: how it was found. ess, effective_clicks: what
     it rests on. verdict, reason, doubts: whether to believe the interval. setting: the estimator's, as given or chosen.
-    positions: a record a position, where the log has them.
+    positions: a record a position, where the log has them; one with a `reason` has no value.
     """
 
     policy: str
@@ -48,7 +48,8 @@ class Evaluation:
     """Estimates of all policies, best first within an estimator's order of asking.
 
     estimates: a record a policy and estimator. pairs: how sure the order of two policies is, by the estimator that ranks. best: each
-    policy's probability to be the best. about: rows, level, propensities, what is identified.
+    policy's probability to be the best. about: rows, level, propensities, what is identified. resamples: of the log, that `best` is from;
+    reason: why `best` is NaN, where too few are left.
 
     >>> from recbayes.evaluation import evaluate, table
     >>> from recbayes.log import read_log
@@ -63,6 +64,8 @@ class Evaluation:
     pairs: tuple[Pair, ...]
     best: Mapping[str, float]
     about: Mapping[str, Any]
+    resamples: int = 0
+    reason: str = ""
 
     def of(self, policy: str, estimator: str) -> Estimate:
         """One estimate.
@@ -85,8 +88,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """evaluation.json."""
-        ranking = {"pairs": [_plain(pair._asdict()) for pair in self.pairs], "best": dict(self.best)}
-        return {"estimates": [estimate.to_json() for estimate in self.estimates], "ranking": ranking, **_plain(dict(self.about))}
+        ranking = {"pairs": [pair._asdict() for pair in self.pairs], "best": self.best, "resamples": self.resamples, "reason": self.reason}
+        return {"estimates": [estimate.to_json() for estimate in self.estimates], "ranking": _plain(ranking), **_plain(dict(self.about))}
 
     def _repr_html_(self) -> str:
         rows = "".join(

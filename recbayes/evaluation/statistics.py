@@ -6,7 +6,7 @@ not depend on how a log is cut into shards but for the rounding of sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import NamedTuple
@@ -29,14 +29,14 @@ TOP = 500
 class Overview(NamedTuple):
     """Of the rows' raw weights and rewards.
 
-    rows: number of rows. decisions: those they stand for. matched: sum of the policy's probabilities of what was shown. weighing: of the
-    raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each bucket.
-    clustered: whether decisions share clusters.
+    rows: number of rows. decisions: those they stand for. matches: sum of the policy's probabilities of what was shown, in each stratum.
+    weighing: of the raw weights. largest: the TOP largest weights. rewards, propensities: smallest and largest. buckets: decisions in each
+    bucket. clustered: whether decisions share clusters.
     """
 
     rows: int
     decisions: float
-    matched: float
+    matches: Mapping[int, float]
     weighing: Weighing
     largest: Array
     rewards: tuple[float, float]
@@ -47,12 +47,12 @@ class Overview(NamedTuple):
     @classmethod
     def of(cls, rows: Rows, raw: Array, above: float = -np.inf) -> Overview:
         """Of some rows with their raw weights; weights up to `above` are known not to be among the largest."""
-        decisions, matched = (rows.size, rows.target.sum()) if rows.times is None else (rows.times.sum(), rows.target @ rows.times)
+        decisions = rows.size if rows.times is None else rows.times.sum()
         top = raw if len(raw) <= TOP else raw[raw > above] if raw.max() > above else raw[:0]
         return cls(
             rows.size,
             float(decisions),
-            float(matched),
+            _matches(rows),
             Weighing.of(raw, rows.reward, rows.times),
             largest(top),
             _ends(rows.reward),
@@ -66,7 +66,7 @@ class Overview(NamedTuple):
         return Overview(
             self.rows + other.rows,
             self.decisions + other.decisions,
-            self.matched + other.matched,
+            {k: self.matches.get(k, 0.0) + other.matches.get(k, 0.0) for k in {**self.matches, **other.matches}},
             self.weighing.merge(other.weighing),
             largest(np.concatenate([self.largest, other.largest])) if len(other.largest) else self.largest,
             (min(self.rewards[0], other.rewards[0]), max(self.rewards[1], other.rewards[1])),
@@ -74,6 +74,11 @@ class Overview(NamedTuple):
             self.buckets + other.buckets,
             self.clustered,
         )
+
+    @property
+    def matched(self) -> float:
+        """Sum of the policy's probabilities of what was shown."""
+        return float(sum(self.matches.values()))
 
 
 class Statistics(NamedTuple):
@@ -128,6 +133,15 @@ def merged(parts: Iterable[Statistics]) -> Statistics:
 def largest(weights: Array) -> Array:
     """The TOP largest of some weights, in no order."""
     return weights if len(weights) <= TOP else np.partition(weights, len(weights) - TOP)[-TOP:]
+
+
+def _matches(rows: Rows) -> dict[int, float]:
+    """The policy's probabilities of what was shown, summed over the decisions of each stratum."""
+    low, high = (int(np.min(rows.stratum)), int(np.max(rows.stratum))) if rows.size else (0, 0)
+    if low == high:
+        return {low: float(rows.target.sum() if rows.times is None else rows.target @ rows.times)}
+    sums = np.bincount(rows.stratum, rows.target if rows.times is None else rows.target * rows.times)
+    return dict(enumerate(sums.tolist()))
 
 
 def _ends(values: Array) -> tuple[float, float]:

@@ -195,10 +195,15 @@ def reward_range(facts: Facts) -> Found:
 
 
 def drift(facts: Facts) -> Found:
-    """The two halves of the log should tell the same."""
+    """The two halves of the log should tell the same; where one of them tells nothing, that is said."""
     first, second = facts.halves
+    empty = [name for name, half in (("first", first), ("second", second)) if not math.isfinite(half.value)]
+    if empty:
+        return "caution", f"Drift can't be judged: the {' and '.join(empty)} half of the log has no row that the policy would have shown."
     apart = math.hypot(first.stderr, second.stderr)
-    z = abs(first.value - second.value) / apart if apart and math.isfinite(apart) else 0.0
+    if not math.isfinite(apart):
+        return "caution", "Drift can't be judged: a half of the log has too few rows or clusters for an error."
+    z = abs(first.value - second.value) / apart if apart else 0.0
     text = f"The log's halves differ by {z:.1f} standard errors ({first.value:.5g}, then {second.value:.5g}): things changed over the log."
     return above(z, DRIFT), text
 

@@ -119,6 +119,36 @@ def test_no_overlap_is_not_a_value_of_0():
     assert not found.pairs
 
 
+def test_no_overlap_at_a_position_is_not_a_value_of_0():
+    """Items of one slot named otherwise than in the log: no value there by any estimator that weights, and a reason; dm has its model's."""
+    table = logs.table().assign(item=lambda f: np.where(f.slot == 2, f["item"] + "s", f["item"]))
+    names = ["ips", "snips", "clipped_ips", "dr", "sndr", "replay", "dm"]
+    found = rb.evaluate(logs.read(), [rb.table(table, name="new")], estimators=names)
+    for estimate in found.estimates:
+        first, second = estimate.positions
+        assert math.isfinite(first["value"])
+        assert first["reason"] == ""
+        if estimate.estimator == "dm":
+            assert math.isfinite(second["value"])
+            continue
+        assert all(math.isnan(figure) for figure in (second["value"], second["stderr"], *second["interval"]))
+        assert "No overlap here" in second["reason"]
+        assert f"{second['decisions']:,.0f} rows" in second["reason"]
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))["estimates"][0]["positions"][1]
+    assert (record["value"], record["stderr"], record["interval"]) == (None, None, [None, None])
+
+
+def test_a_half_without_overlap_is_not_a_value_of_0():
+    """The log's second half shows other items than the policy: drift can't be judged, and nothing says 0."""
+    data = logs.frame().assign(item=lambda f: np.where(f.decision < 2000, f["item"], f["item"] + "s"))
+    found = rb.evaluate(logs.read(data), [rb.table(logs.table(), name="new")], estimators=["ips", "dr"])
+    for estimate in found.estimates:
+        assert math.isfinite(estimate.figures["first_half"])
+        assert math.isnan(estimate.figures["second_half"])
+        assert "Drift can't be judged: the second half" in estimate.reason
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["estimates"][0]["figures"]["second_half"] is None
+
+
 def test_items_without_support():
     """A tenth of the policy's choices is on an item that the log never shows."""
     table = pd.concat([logs.table(logs.TARGET * 0.9), pd.DataFrame({"item": "new", "slot": [1, 2], "probability": 0.1})])
@@ -183,6 +213,29 @@ def test_settings_that_cannot_be():
         rb.evaluate(logs.read(), [rb.logged(), rb.logged()])
     refused("no propensities", "propensities=fitted", log=logs.read(propensity=None), propensities="logged")
     refused("the outcome", log=logs.read(propensity=None), given=["click"])
+    refused("interval is 'foo'", "auto, normal, bootstrap, bernstein", interval="foo")
+    refused("propensities is 'foo'", "auto, logged, fitted", propensities="foo")
+    for wrong in ((1, 0), (0.5, 0.5), (0.0, math.inf), (math.nan, 1.0), (0.0, 1.0, 2.0), "ab", 1.0):
+        refused("reward_range is", "the smaller one first", reward_range=wrong)
+
+
+@pytest.mark.parametrize("asked", [["snips"], ["dr"]])
+def test_a_position_that_is_missing(asked):
+    """Read whole or streamed, propensities logged or fitted: the rows and what to do, not an error of Arrow's."""
+    data = logs.frame()
+    data["slot"] = data["slot"].astype("Int64")
+    data.loc[[7, 9], "slot"] = pd.NA
+    says = ("slot is null in 2 of the rows 0 to 3,999", "first: 7, 9", "drop those rows")
+    refused(*says, log=data, estimators=asked, **logs.ROLES)
+    refused(*says, log=logs.read(data), estimators=asked)
+    refused(*says, log=logs.read(data, propensity=None), estimators=asked)
+    refused(*says, log=logs.read(data.assign(slot=data["slot"].astype(str).where(data["slot"].notna()))), estimators=asked)
+
+
+def test_drift_in_a_few_rows_cannot_be_judged():
+    """Three rows: one half has no error, and that is said rather than passed."""
+    estimate = rb.evaluate(logs.read().take([0, 1, 2]), [rb.logged()], estimators=["ips"]).estimates[0]
+    assert "Drift can't be judged" in estimate.reason
 
 
 def test_replay_of_a_log_that_is_not_uniform():

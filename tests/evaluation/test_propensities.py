@@ -68,6 +68,20 @@ def test_what_is_identified_is_said():
     assert found._repr_html_().count("<p>") == 5
 
 
+def test_what_the_fit_uses_is_named():
+    """The position enters the fit, so the assumption is not that the logging policy looked at nothing."""
+    data = logs.frame().assign(page=lambda f: f.decision % 50)
+    for roles, given, says in (
+        ({}, [], "looked at nothing but the position (slot)."),
+        ({}, ["user"], "looked at nothing but user and the position (slot)."),
+        ({"group": "page"}, [], "shown at random) and the position (slot)."),
+        ({"position": None}, [], "looked at nothing."),
+    ):
+        made = fitted(stream_log(logs.read(data, propensity=None, features=["user"], **roles)), given)
+        assert says in made.doubts[0].message
+        assert says.rstrip(".") in " ".join(made.about["identified"])
+
+
 def test_logged_ones_are_taken_unless_fitted_are_asked_for():
     stream = stream_log(logs.read())
     assert propensities_of(stream, "auto", []).about["propensities"] == "logged"

@@ -72,6 +72,15 @@ def test_each_check_speaks(check, change):
     assert estimate.verdict != "trust"
 
 
+@pytest.mark.parametrize("times", [lambda n: 7.0 + 0 * n, lambda n: np.maximum(n - 2500, 0), lambda n: np.minimum(n, 1500)])
+def test_drift_is_seen_whatever_the_times(times):
+    """Clicks end after row 3,000: seen too where all times are equal, or most are the first or the last one (one half was empty)."""
+    data = logs.frame().assign(at=lambda f: times(f.decision.to_numpy()), click=lambda f: f.click * (f.decision < 3000))
+    estimate = rb.evaluate(logs.read(data, time="at"), [rb.logged()], estimators=["ips"]).estimates[0]
+    assert "drift" in checks(estimate), estimate.reason
+    assert np.isfinite([estimate.figures["first_half"], estimate.figures["second_half"]]).all()
+
+
 def test_estimators_that_disagree():
     """IPS and SNIPS far apart: something is wrong with the weights, whichever is asked."""
     given = made(strength=0.2)[0]
