@@ -56,8 +56,6 @@ FAMILIES = {
     "point": rb.point(),
 }
 """A point has no spread: its log is made without any."""
-EVERYWHERE = ("last_layer", "ensemble")
-"""Judged with every family; the others with the default one. `benchmarks/posteriors.py --parts split` judges all pairs."""
 
 
 def items(each: int, scatter: float, seed: int, clicks: float = CLICKS) -> tuple[pd.DataFrame, rb.Log]:
@@ -96,7 +94,8 @@ def test_every_posterior_and_density_is_in_the_matrix() -> None:
     assert set(FAMILIES) == set(kinds("densities:Family"))
 
 
-@pytest.mark.parametrize(("posterior", "family"), [(p, f) for p in METHODS for f in FAMILIES if p in EVERYWHERE or f == "beta_mixture"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("posterior", METHODS)
 def test_each_part_is_what_went_in(posterior: str, family: str) -> None:
     """Alarm below 1e-4 a pair: 480 items know their scatter to 4%, draws the model part of eight kinds to 5%, six members to 11%.
 
