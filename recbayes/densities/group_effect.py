@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,10 @@ class GroupEffect(NamedTuple):
           num_segments: number of groups, G; one without rows has log probability 0.
         """
         rows = _Rows(density, clicks, impressions, segments, tf.convert_to_tensor(num_segments, tf.int32))
-        return (_log_marginal if tf.executing_eagerly() else _log_marginal_once)(self, rows)
+        if tf.executing_eagerly():
+            return _log_marginal(self, rows)
+        given = tf.nest.map_structure(tf.convert_to_tensor, (self, rows))
+        return _traced(type(density), tf.nest.map_structure(_any_length, given))(*given)
 
     def condition(self, density: Any, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> GroupPosterior:
         """Nodes and weights of each group's effect, and each row's density given the node, all counts seen.
@@ -113,8 +117,19 @@ def _log_marginal(effect: GroupEffect, rows: _Rows) -> Tensor:
     return tf.reduce_logsumexp(effect._log_joint(rows, nodes), 0) + log_widths
 
 
-_log_marginal_once = tf.function(_log_marginal, autograph=False)
-"""Within graphs: callers whose rows are of one shape, as training's step and the last look at all rows are, share one trace."""
+@lru_cache(maxsize=64)
+def _traced(density: type, signature: tuple[Any, Any]) -> Callable[..., Tensor]:
+    """`_log_marginal` within graphs, traced once for rows of any number: tracing it and its gradient takes seconds.
+
+    density: its type, as named tuples of equal leaves are equal.
+    """
+    return tf.function(_log_marginal, input_signature=signature, autograph=False)
+
+
+def _any_length(leaf: Tensor) -> tf.TensorSpec:
+    """A leaf's type with every size left open but that of the components: [..., N, K] has K, [N] none."""
+    sizes = leaf.shape.as_list()
+    return tf.TensorSpec([None] * (len(sizes) - 1) + sizes[-1:] if len(sizes) > 1 else [None] * len(sizes), leaf.dtype)
 
 
 def _hull(rows: _Rows, tau: Tensor) -> tuple[Tensor, Tensor]:

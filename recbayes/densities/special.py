@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache, reduce
 
 import tensorflow as tf
 
@@ -75,7 +76,21 @@ def log_beta_binomial(mean: Tensor, concentration: Tensor, clicks: Tensor, impre
     >>> round(float(tf.exp(log_beta_binomial(tf.constant(0.5), 2.0, 3.0, 9.0))), 4)   # uniform prior: 1 / 10
     0.1
     """
-    mean, concentration, clicks, impressions = _tensors(mean, concentration, clicks, impressions)
+    given = _tensors(mean, concentration, clicks, impressions)
+    value = _traced(given[0].dtype)(*given)
+    value.set_shape(reduce(tf.broadcast_static_shape, [x.shape for x in given]))
+    return value
+
+
+@lru_cache
+def _traced(dtype: tf.DType) -> Callable[..., Tensor]:
+    """`_log_beta_binomial` for tensors of any shape, traced once a process: a graph that calls it holds one node in place of 300."""
+    return tf.function(
+        _log_beta_binomial, input_signature=[tf.TensorSpec(None, dtype)] * 4, autograph=False, experimental_attributes={"_noinline": True}
+    )
+
+
+def _log_beta_binomial(mean: Tensor, concentration: Tensor, clicks: Tensor, impressions: Tensor) -> Tensor:
     fixed = _log_binomial_rest(clicks, impressions) - _rising_rest(concentration, impressions)
     return fixed + _disagreement(mean, concentration, clicks, impressions)
 
