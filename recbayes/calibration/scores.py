@@ -22,7 +22,8 @@ EXACT = 4096
 """Counts that a law may span for the sum to be taken term by term."""
 BEYOND = 9.0
 """Binomial standard deviations around the outermost points in which the law lies (all but 1e-15 of it, and 20 counts for the skewed)."""
-RESTART = 32
+RESTART, REACH = 32, 200.0
+"""Counts between two logarithms, at most; and powers of ten that a term may grow by in between."""
 CELLS = 50_000
 """Numbers worked on at once: few enough for a processor's cache."""
 
@@ -99,14 +100,18 @@ def _summed(clicks: Floats, impressions: Floats, rates: Floats, low: Floats) -> 
 
 
 def _probabilities(counts: Floats, impressions: Floats, rates: Floats) -> Floats:
-    """Probability of each of successive counts [K, N]: by logarithms every RESTART counts, in between by the ratio of neighbours."""
+    """Probability of each of successive counts [K, N]: by logarithms now and then, in between by the ratio of neighbours.
+
+    Now and then: every RESTART counts, or sooner where odds are so large that what is nothing at first would be much by then.
+    """
     found, odds = np.zeros(counts.shape), rates / (1.0 - rates)
-    for start in range(0, len(counts), RESTART):
+    restart = int(np.clip(REACH / max(float(np.log10(odds).max()), 1e-9), 1, RESTART))
+    for start in range(0, len(counts), restart):
         first = np.minimum(counts[start], impressions)
         log_choose = gammaln(impressions + 1.0) - gammaln(first + 1.0) - gammaln(impressions - first + 1.0)
         terms = np.exp(log_choose + first * np.log(rates) + (impressions - first) * np.log1p(-rates))  # [n, N]
         ratio = np.where(counts[start] <= impressions, 1.0 / len(rates), 0.0)
-        for k in range(start, min(start + RESTART, len(counts))):
+        for k in range(start, min(start + restart, len(counts))):
             found[k] = terms.sum(axis=0) * ratio
             terms *= odds
             ratio *= np.maximum(impressions - counts[k], 0.0) / (counts[k] + 1.0)

@@ -30,6 +30,15 @@ def test_it_is_the_sum_of_its_definition() -> None:
     np.testing.assert_allclose(crps(clicks, impressions, points), expected, rtol=1e-8)
 
 
+def test_rates_near_one_do_not_overflow() -> None:
+    """A fit gone wrong says 0 and 1 at once: its score is still the definition's, with no warning of an overflow."""
+    points = np.stack([np.full(3, 1e-9), np.full(3, 0.4), np.full(3, 1.0 - 1e-12)])
+    impressions, clicks = np.array([10.0, 800.0, 3000.0]), np.array([3.0, 790.0, 0.0])
+    expected = [by_definition(c, r, points[:, i]) for i, (c, r) in enumerate(zip(clicks, impressions, strict=True))]
+    with np.errstate(over="raise", invalid="raise"):
+        np.testing.assert_allclose(crps(clicks, impressions, points), expected, rtol=1e-8)
+
+
 def test_a_point_prediction_without_noise_scores_its_absolute_error() -> None:
     """Rate 0 or 1: the count is certain."""
     np.testing.assert_allclose(crps(np.array([3.0, 3.0]), np.array([10.0, 10.0]), np.array([[0.0, 1.0]])), [3.0, 7.0], rtol=1e-6)
