@@ -88,7 +88,7 @@ def one_tie(name: str, mean: float, concentration: float) -> Learner:
     """A beta prior with a hair's breadth between the arms' means, so that no two tie."""
 
     def bind(world: World) -> Bound:
-        apart = mean * (1.0 + 1e-4 * np.random.default_rng(0).random((len(world.clicks), 1, 1)))
+        apart = mean * (1.0 + 1e-4 * np.random.default_rng(0).random((len(world.segments), 1, 1)))
         return tallies.bound(BetaMixture(np.zeros_like(apart), apart, np.full_like(apart, concentration)), None)
 
     return Learner("one_tie", {"prior": name}, None, bind)

@@ -24,7 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import recbayes as rb
-from recbayes.replay.world import World, blocks
+from recbayes.replay.layout import blocks
+from recbayes.replay.queue import QueueWorld
 
 DRAWS, STEPS = 30, 100
 ROLES = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id", "time": "test_created_at"}
@@ -42,13 +43,13 @@ def main() -> None:
     print(line)
 
 
-def headline_tests() -> World:
+def headline_tests() -> QueueWorld:
     """The newest fifth of the embedded tests."""
     log = rb.read_log("example:upworthy", features=["headline", "eyecatcher_id"], **ROLES)
     return rb.queue(log.split(by="time", test_fraction=0.2)[1], steps=STEPS)
 
 
-def measured(world: World, replicas: int) -> dict[str, Any]:
+def measured(world: QueueWorld, replicas: int) -> dict[str, Any]:
     """Replicas a second of every way, and ratios against the peers."""
     figures, lifts = {}, {}
     for name, exact in (("exact", True), ("one_normal", False)):
@@ -59,7 +60,7 @@ def measured(world: World, replicas: int) -> dict[str, Any]:
         figures[f"{name}_compile_seconds"] = first - seconds
         lifts[name] = result.over_uniform("counts/thompson").lift
     cores = os.cpu_count() or 1
-    ways: dict[str, tuple[Callable[[World, int], float], int]] = {
+    ways: dict[str, tuple[Callable[[QueueWorld, int], float], int]] = {
         "numpy": (padded, 1),
         "numpy_flat": (flat, 1),
         "numpy_flat_all_cores": (flat, cores),
@@ -78,7 +79,7 @@ def measured(world: World, replicas: int) -> dict[str, Any]:
     return {"benchmark": "replay", "device": device(cores), "figures": figures, "ratios": ratios}
 
 
-def padded(world: World, seed: int) -> float:
+def padded(world: QueueWorld, seed: int) -> float:
     """One replica in NumPy on arrays [draws, tests, arms], padded to the largest test: expected clicks."""
     rng, (block,) = np.random.default_rng(seed), blocks(world.segments, together=True)
     here = block.present.T[block.groups >= 0]
@@ -98,7 +99,7 @@ def padded(world: World, seed: int) -> float:
     return earned
 
 
-def flat(world: World, seed: int) -> float:
+def flat(world: QueueWorld, seed: int) -> float:
     """One replica in NumPy on arrays [draws, arms of all tests] with segments: expected clicks."""
     rng, order = np.random.default_rng(seed), np.argsort(world.segments, kind="stable")
     segments, hits, left = world.segments[order], world.clicks[order], world.impressions[order]
@@ -121,7 +122,7 @@ def flat(world: World, seed: int) -> float:
     return earned
 
 
-def spread(pool: ThreadPoolExecutor, replica: Callable[[World, int], float], world: World, replicas: int) -> list[float]:
+def spread(pool: ThreadPoolExecutor, replica: Callable[[QueueWorld, int], float], world: QueueWorld, replicas: int) -> list[float]:
     """Clicks of each replica, played on the pool's threads."""
     return list(pool.map(replica, [world] * replicas, range(replicas)))
 

@@ -2,10 +2,26 @@
 
 from recbayes.replay.counts import counts
 from recbayes.replay.density import density
-from recbayes.replay.learner import Bound, Learner
+from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.queue import queue
 from recbayes.replay.replay import replay
 from recbayes.replay.result import Result
-from recbayes.replay.world import World
+from recbayes.replay.world import Events, Feedback, Offer, Part, Rules, Scene, World
 
-__all__ = ["Bound", "Learner", "Result", "World", "counts", "density", "queue", "replay"]
+__all__ = [
+    "Bound",
+    "Events",
+    "Feedback",
+    "Learner",
+    "Offer",
+    "Part",
+    "Prior",
+    "Result",
+    "Rules",
+    "Scene",
+    "World",
+    "counts",
+    "density",
+    "queue",
+    "replay",
+]

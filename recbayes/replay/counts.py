@@ -46,9 +46,10 @@ def counts(
 
     def bind(world: World) -> Bound:
         mean, concentration, tau = _fitted(log, prior)
-        shape = [len(world.clicks), 1, 1]
+        number = len(world.segments)
+        shape = [number, 1, 1]
         density = BetaMixture(np.zeros(shape), np.full(shape, mean), np.full(shape, concentration))
-        effect = None if tau is None else np.full(len(world.clicks), tau)
+        effect = None if tau is None else np.full(number, tau)
         return tallies.bound(density, effect, items=world.items if counts_scope == "item" else None, exact=exact)
 
     return Learner("counts", {"prior": prior, "counts_scope": counts_scope, "exact": exact}, log, bind)

@@ -50,6 +50,10 @@ def density(
         raise UserError(f"density: draws is {draws}, must be at least 1")
 
     def bind(world: World) -> Bound:
+        if world.rows is None:
+            raise UserError(
+                f"density: the {world.kind} world knows nothing of its arms that a click model could look at. Let counts or linear learn."
+            )
         shared, group = getattr(fitted, "group", None), world.rows.columns.group
         if fitted.group_effect is not None and shared is not None and shared != group:
             raise UserError(
@@ -58,7 +62,7 @@ def density(
             )
         apart = fitted.densities(world.rows, draws=draws, seed=seed)
         leaves = type(apart)(*(np.moveaxis(np.asarray(leaf, np.float64), 0, 1) for leaf in apart))  # [N, S, K]
-        tau = None if fitted.group_effect is None else np.full(len(world.clicks), float(fitted.group_effect.tau))
+        tau = None if fitted.group_effect is None else np.full(len(world.segments), float(fitted.group_effect.tau))
         if merge and tau is not None and isinstance(leaves, BetaMixture):
             leaves, tau = merged(leaves, tau, world.segments)
         elif merge and tau is not None and isinstance(leaves, LogitNormalMixture):

@@ -16,18 +16,18 @@ import tensorflow as tf
 from recbayes import __version__, random
 from recbayes.policies import Policy
 from recbayes.replay.learner import Bound
-from recbayes.replay.program import Played, Program, Scene, compiled
+from recbayes.replay.program import Played, Program, compiled
 from recbayes.replay.result import EARLY
-from recbayes.replay.world import Block, World, blocks
+from recbayes.replay.world import Part, World
 from recbayes.types import Array
 
 
 class Job(NamedTuple):
-    """A chunk of replicas of one policy over one block. first: number of its first replica; seeds: of world and policy, int32 [R, 2, 2]."""
+    """A chunk of replicas of one policy in one part. first: number of its first replica; seeds: of world and policy, int32 [R, 2, 2]."""
 
     policy: Policy
     bound: Bound
-    block: Block
+    part: Part
     first: int
     seeds: Array
 
@@ -35,11 +35,12 @@ class Job(NamedTuple):
 def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], seeds: int, seed: int, width: int) -> list[Job]:
     """All chunks of `width` replicas, the first of each policy first: compiling, once a program, is so spread over the threads."""
     replicas = streams(seed, seeds)
+    parts = {together: world.parts(together=together) for together in {bound[policy.name].together for policy in policies}}
     return [
-        Job(policy, bound[policy.name], block, first, np.resize(replicas[first : first + width], (width, 2, 2)))  # filled up with repeats
+        Job(policy, bound[policy.name], part, first, np.resize(replicas[first : first + width], (width, 2, 2)))  # filled up with repeats
         for first in range(0, seeds, width)
         for policy in policies
-        for block in blocks(world.segments, together=bound[policy.name].together)
+        for part in parts[bound[policy.name].together]
     ]
 
 
@@ -50,21 +51,13 @@ def streams(seed: int, seeds: int) -> Array:
 
 def play(world: World, job: Job, device: str) -> Played:
     """A chunk, as NumPy arrays."""
-    block, arms = job.block, len(world.clicks)
-    scene = Scene(
-        present=block.present,
-        arm_ids=block.arms(np.arange(arms, dtype=np.int32)),
-        group_ids=block.of_groups(np.arange(arms, arms + world.groups, dtype=np.int32)),
-        clicks=block.counts(world.clicks),
-        impressions=block.counts(world.impressions),
-        horizon=block.of_groups(world.horizon),
-    )
-    program = compiled(Program.of(job.policy, job.bound, world.steps, world.delay, early_steps(world.steps)))
+    program = compiled(Program.of(job.policy, job.bound, world, early_steps(world.steps)))
     with tf.device(device):
-        prior = tf.nest.map_structure(lambda values: None if values is None else tf.constant(block.arms(values)), job.bound.arms)
+        arms = tf.nest.map_structure(lambda values: None if values is None else tf.constant(job.part.lay(values)), job.bound.arms)
+        scene, settings = (tf.nest.map_structure(tf.constant, values) for values in (job.part.scene, job.bound.settings))
         worlds, policies = (tf.constant(job.seeds[:, stream]) for stream in range(2))
-        played = program(Scene(*map(tf.constant, scene)), prior, worlds, policies, tf.constant(job.policy.exploration, tf.float32))
-        return Played(*(values.numpy() for values in played))
+        played = program(scene, arms, settings, worlds, policies, tf.constant(job.policy.exploration, tf.float32))
+        return tf.nest.map_structure(lambda values: values.numpy(), played)
 
 
 def early_steps(steps: int) -> int:
@@ -79,12 +72,12 @@ def kept(world: World, job: Job, device: str, folder: Path | None) -> Played:
     path = folder / f"{fingerprint(world, job)}.npz"
     if path.is_file():
         with np.load(path) as saved:
-            return Played(**saved)
+            return _unpacked(saved)
     played = play(world, job, device)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp"
     with unfinished.open("wb") as file:
-        np.savez(file, **played._asdict())
+        np.savez(file, **{f"{part}/{name}": values for part, named in played._asdict().items() for name, values in named.items()})
     unfinished.replace(path)
     return played
 
@@ -99,9 +92,18 @@ def fingerprint(world: World, job: Job) -> str:
         world.delay,
         job.policy.kind,
         sorted(job.policy.settings.items()),
+        repr((world.rules.key, job.bound.program)),
     ]
-    digest = hashlib.sha256(json.dumps([*about, repr(job.bound.program)], default=str).encode())
-    arrays = [world.clicks, world.impressions, world.segments, world.horizon, job.block.place, job.seeds]
-    for values in [*arrays, *(leaf for leaf in tf.nest.flatten(job.bound.arms) if leaf is not None)]:
-        digest.update(np.ascontiguousarray(values).tobytes())
+    digest = hashlib.sha256(json.dumps(about, default=str).encode())
+    for values in tf.nest.flatten((job.part.scene, job.part.groups, job.bound.arms, job.bound.settings, job.seeds)):
+        digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:24]
+
+
+def _unpacked(saved: Mapping[str, Array]) -> Played:
+    """What a file of a chunk holds."""
+    parts: dict[str, dict[str, Array]] = {part: {} for part in Played._fields}
+    for key, values in saved.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = values
+    return Played(**parts)

@@ -5,25 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
-from recbayes.replay.world import World
+from recbayes.replay.world import Feedback, Offer, World
 from recbayes.types import Tensor
 
 
-class Bound(NamedTuple):
-    """A learner on the arms of one world. All functions are pure, of one replica, and compile under XLA.
+class Prior(NamedTuple):
+    """What a learner starts from in a part of a world. arms: beliefs of its arms, laid out; settings: as bound; present: bool [A, G]."""
 
-    arms: NumPy arrays [N, ...] of prior beliefs, in any structure; the functions get them laid out as [..., A, G]. start: () -> state
-    [A, G]'s zeros given (arms, present). update: (state, shown, clicks [A, G]) -> state. predictive: (state, arms, present) -> what the
-    policy sees, [G, A]. together: groups share a state and must stay in one block. program: equal for bound learners that differ in
-    `arms` alone, which then share compiled programs.
+    arms: Any
+    settings: Any
+    present: Tensor
+
+
+def itself(state: Any, prior: Prior, offer: Offer) -> Any:
+    """The state as it is: a learner that has no way of its own to look at all replicas at once."""
+    return state
+
+
+class Bound(NamedTuple):
+    """A learner on the arms of one world. All functions are pure and compile under XLA.
+
+    arms: NumPy arrays [N, ...] of prior beliefs, in any structure; the functions get them as the world's parts lay them out; settings:
+    numbers that programs share, as tensors. start: (prior, replicas) -> state of all replicas, in any layout. look: (state, prior, offer)
+    -> what is known of what is offered, R in front. predictive: (known, prior, offer), of one replica -> what the policy sees, [B, A].
+    update: (state, prior, feedback) -> state of all replicas. together: groups share a state and must stay in one part. program: equal
+    for bound learners that differ in `arms` and `settings` alone, which then share compiled programs.
     """
 
     arms: Any
-    start: Callable[[Any, Tensor], Any]
-    update: Callable[[Any, Tensor, Tensor], Any]
-    predictive: Callable[[Any, Any, Tensor], Any]
+    start: Callable[[Prior, int], Any]
+    update: Callable[[Any, Prior, Feedback], Any]
+    predictive: Callable[[Any, Prior, Offer], Any]
     together: bool
     program: Hashable
+    look: Callable[[Any, Prior, Offer], Any] = itself
+    settings: Any = ()
 
 
 class Learner(NamedTuple):

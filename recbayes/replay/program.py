@@ -1,13 +1,13 @@
-"""A chunk of replicas of one policy over one block of groups: the whole horizon in one compiled loop.
+"""A chunk of replicas of one policy in one part of a world: the whole horizon in one compiled loop.
 
-A step is a pure function of one replica's state, vectorised over the chunk: what the learner knows -> the policy's probabilities ->
-showings -> clicks from what is left -> feedback, after its delay. World and policy draw from streams of their own, the world's keyed by
-(replica, arm, step), so that policies meet the same luck and a replica's result does not depend on what shares its chunk.
+A step is a pure function of all replicas' states: what is offered -> what the learner knows -> the policy's probabilities -> what
+comes back -> feedback, after its delay. World and policy draw from streams of their own, so that policies meet the same luck and a
+replica's result does not depend on what shares its chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,37 +17,26 @@ import tensorflow as tf
 from recbayes.policies import Policy
 from recbayes.random import fold
 from recbayes.replay.each import each
-from recbayes.replay.learner import Bound
-from recbayes.replay.outcomes import clicks, showings, uniforms
-from recbayes.types import Clock, Tensor
+from recbayes.replay.learner import Bound, Prior
+from recbayes.replay.world import NOTHING, Feedback, Offer, Rules, Scene, World
+from recbayes.types import Tensor
 
-
-class Scene(NamedTuple):
-    """One block's world.
-
-    present: bool [A, G]; arm_ids: int32 [A, G], group_ids: int32 [G], what their random numbers are keyed by; clicks, impressions: float64
-    [A, G], 0 in padding; horizon: int64 [G], 0 in padding.
-    """
-
-    present: Tensor
-    arm_ids: Tensor
-    group_ids: Tensor
-    clicks: Tensor
-    impressions: Tensor
-    horizon: Tensor
+RECORDS = 1000
+"""At most so many points of the horizon are kept of a replica."""
+TOTALS = ("expected_clicks", "uniform_clicks")
+"""What is kept of each group."""
 
 
 class Played(NamedTuple):
     """What a chunk earned.
 
-    expected, clicks: of all groups of the block after each step, float64 [steps, R]. total, early: expected clicks of each group over the
-    horizon and over its first part, float64 [R, G].
+    curves: by name, of all groups of the part up to each record, float64 [records, R]. total, early: by name (of `TOTALS`), of each group
+    over the horizon and over its first part, float64 [R, G].
     """
 
-    expected: Tensor
-    clicks: Tensor
-    total: Tensor
-    early: Tensor
+    curves: Mapping[str, Tensor]
+    total: Mapping[str, Tensor]
+    early: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,69 +44,112 @@ class Program:
     """What is compiled once: programs with equal keys are the same, whatever the policy's exploration and the learner's priors."""
 
     key: Hashable
+    rules: Rules = field(compare=False)
     policy: Policy = field(compare=False)
-    start: Callable[..., Any] = field(compare=False)
-    update: Callable[..., Any] = field(compare=False)
-    predictive: Callable[..., Any] = field(compare=False)
+    learner: Bound = field(compare=False)
     steps: int
     delay: int
     early: int
 
     @classmethod
-    def of(cls, policy: Policy, bound: Bound, steps: int, delay: int, early: int) -> Program:
-        """The program of a policy over a learner; `early` steps make the horizon's first part."""
-        key = (policy.rule, tuple(sorted(policy.static.items())), policy.settings.get("floor"), bound.program)
-        return cls(key, policy._replace(learner=None), bound.start, bound.update, bound.predictive, steps, delay, early)
+    def of(cls, policy: Policy, bound: Bound, world: World, early: int) -> Program:
+        """The program of a policy over a learner in a world; `early` steps make the horizon's first part."""
+        rule = (policy.rule, tuple(sorted(policy.static.items())), policy.settings.get("floor"))
+        learner = bound._replace(arms=None, settings=None)
+        return cls(
+            (rule, bound.program, world.rules.key), world.rules, policy._replace(learner=None), learner, world.steps, world.delay, early
+        )
+
+    @property
+    def records(self) -> int:
+        """Points of the horizon that are kept."""
+        return min(self.steps, RECORDS)
+
+
+class Carried(NamedTuple):
+    """What a step hands to the next: the world's state, the learner's, feedback on its way, sums of what was earned, and records."""
+
+    world: Any
+    learner: Any
+    pending: Any
+    total: Mapping[str, Tensor]
+    early: Mapping[str, Tensor]
+    record: Mapping[str, Tensor]
+    curves: Mapping[str, tf.TensorArray]
 
 
 @lru_cache(maxsize=128)
 def compiled(program: Program) -> Callable[..., Played]:
-    """The program as a function (scene, arms, world_seeds [R, 2], policy_seeds [R, 2], exploration []) -> Played."""
+    """The program as a function (scene, arms, settings, world_seeds [R, 2], policy_seeds [R, 2], exploration []) -> Played."""
 
-    def play(scene: Scene, arms: Any, world_seeds: Tensor, policy_seeds: Tensor, exploration: Tensor) -> Played:
-        return _play(program, scene, arms, world_seeds, policy_seeds, exploration)
+    def play(scene: Scene, arms: Any, settings: Any, world_seeds: Tensor, policy_seeds: Tensor, exploration: Tensor) -> Played:
+        return _play(program, scene, Prior(arms, settings, scene.present), world_seeds, policy_seeds, exploration)
 
     return tf.function(play, jit_compile=True, autograph=False)
 
 
-def _play(program: Program, scene: Scene, arms: Any, world_seeds: Tensor, policy_seeds: Tensor, exploration: Tensor) -> Played:
-    replicas, (places, groups), steps = world_seeds.shape[0], scene.present.shape, program.steps
-    candidates = tf.transpose(scene.present)
+def _play(program: Program, scene: Scene, prior: Prior, world_seeds: Tensor, policy_seeds: Tensor, exploration: Tensor) -> Played:
+    rules, learner, replicas = program.rules, program.learner, world_seeds.shape[0]
 
-    def probabilities(state: Any, seed: Tensor, clock: Clock) -> Tensor:
-        known = program.predictive(state, arms, scene.present)
-        shares = program.policy.probabilities(
-            known, candidates, clock, fold(seed, tf.cast(clock.step[0], tf.int32)), exploration=exploration
-        )
-        return tf.transpose(shares)  # [A, G]
+    def step(t: Tensor, now: Carried) -> tuple[Tensor, Carried]:
+        offer = rules.offer(scene, now.world, world_seeds, t)
+        known = learner.look(now.learner, prior, offer)
+        shares = _probabilities(program, prior, known, offer, policy_seeds, t, exploration)
+        world, feedback, earned = rules.answer(scene, now.world, offer, shares, world_seeds, t)
+        feedback, pending = _delayed(program.delay, feedback, now.pending)
+        total = {name: now.total[name] + earned[name] for name in now.total}
+        early = {name: tf.where(t < program.early, total[name], now.early[name]) for name in total}
+        record, curves = _recorded(program, t, earned, now)
+        return t + 1, Carried(world, learner.update(now.learner, prior, feedback), pending, total, early, record, curves)
 
-    def step(t: Tensor, state: Any, left: tuple[Tensor, Tensor], pending: Tensor, total: Tensor, early: Tensor, curves: Any) -> Any:
-        before, after = (tf.cast(s, tf.int64) * scene.horizon // steps for s in (t, t + 1))
-        batch = tf.cast(after - before, tf.float32)
-        clock = Clock(tf.fill([groups], tf.cast(t, tf.float32)), tf.cast(scene.horizon - before, tf.float32), batch)
-        shares = each(lambda own: probabilities(own[0], own[1], clock), (state, policy_seeds))  # [R, A, G]
-        shown = showings(shares, batch, uniforms(world_seeds[:, None], scene.group_ids, t))
-        clicks_left, impressions_left = left
-        clicked = clicks(uniforms(world_seeds[:, None, None], scene.arm_ids, t), shown, clicks_left, impressions_left)
-        expected = tf.reduce_sum(shown * clicks_left / tf.maximum(impressions_left, 1.0), 1)  # [R, G]
-        left = clicks_left - clicked, impressions_left - shown
-        pending = tf.concat([pending, tf.stack([shown, clicked])[None]], 0)
-        state = each(lambda own: program.update(*own), (state, pending[0, 0], pending[0, 1]))
-        total += expected
-        early = tf.where(t < program.early, total, early)
-        curves = [
-            curve.write(t, tf.reduce_sum(values, axes))
-            for curve, values, axes in zip(curves, (expected, clicked), (1, (1, 2)), strict=True)
-        ]
-        return t + 1, state, left, pending[1:], total, early, curves
+    start, zeros = rules.start(scene, world_seeds), tf.zeros([replicas, scene.present.shape[1]], tf.float64)
+    none = {name: zeros for name in TOTALS if name in rules.earns}
+    curves = {name: tf.TensorArray(tf.float64, program.records, element_shape=[replicas]) for name in rules.earns}
+    pending = _nothing_yet(program, scene, start, world_seeds)
+    record = {name: zeros[:, 0] for name in rules.earns if program.records < program.steps}
+    carried = Carried(start, learner.start(prior, replicas), pending, none, none, record, curves)
+    _, last = tf.while_loop(lambda t, _: t < program.steps, step, (tf.constant(0), carried), maximum_iterations=program.steps)
+    return Played({name: tf.cumsum(curve.stack(), 0) for name, curve in last.curves.items()}, last.total, last.early)
 
-    state = tf.nest.map_structure(lambda leaf: tf.tile(leaf[None], [replicas, *[1] * leaf.shape.rank]), program.start(arms, scene.present))
-    left = tuple(tf.tile(values[None], [replicas, 1, 1]) for values in (scene.clicks, scene.impressions))
-    pending = tf.zeros([program.delay, 2, replicas, places, groups], tf.float64)
-    zero = tf.zeros([replicas, groups], tf.float64)
-    curves = [tf.TensorArray(tf.float64, steps, element_shape=[replicas]) for _ in range(2)]
-    loop = tf.while_loop(
-        lambda t, *_: t < steps, step, (tf.constant(0), state, left, pending, zero, zero, curves), maximum_iterations=steps
-    )
-    expected, clicked = (tf.cumsum(curve.stack(), 0) for curve in loop[6])
-    return Played(expected, clicked, loop[4], loop[5])
+
+def _probabilities(program: Program, prior: Prior, known: Any, offer: Offer, seeds: Tensor, t: Tensor, exploration: Tensor) -> Tensor:
+    """The policy's, [R, B, A], each replica by itself."""
+
+    def one(known: Any, seed: Tensor, offer: Offer) -> Tensor:
+        sees = program.learner.predictive(known, prior, offer)
+        return program.policy.probabilities(sees, offer.candidates, offer.clock, fold(seed, t), exploration=exploration)
+
+    if program.rules.own:
+        return each(lambda own: one(own[0], own[1], own[2]), (known, seeds, offer))
+    return each(lambda own: one(own[0], own[1], offer), (known, seeds))
+
+
+def _delayed(delay: int, feedback: Feedback, pending: Any) -> tuple[Feedback, Any]:
+    """What the learner is told now, and what is on its way, [delay, ...]."""
+    if delay == 0:
+        return feedback, pending
+    queued = tf.nest.map_structure(lambda waiting, new: tf.concat([waiting, new[None]], 0), pending, feedback)
+    return tf.nest.map_structure(lambda waiting: waiting[0], queued), tf.nest.map_structure(lambda waiting: waiting[1:], queued)
+
+
+def _nothing_yet(program: Program, scene: Scene, start: Any, seeds: Tensor) -> Any:
+    """Feedback of the steps before the first: nothing, `delay` times, in the form of an answer that is thrown away."""
+    if program.delay == 0:
+        return NOTHING
+    t = tf.constant(0)
+    offer = program.rules.offer(scene, start, seeds, t)
+    shares = tf.zeros([seeds.shape[0], *offer.candidates.shape[-2:]])
+    _, feedback, _ = program.rules.answer(scene, start, offer, shares, seeds, t)
+    return tf.nest.map_structure(lambda leaf: tf.zeros([program.delay, *leaf.shape], leaf.dtype), feedback)
+
+
+def _recorded(
+    program: Program, t: Tensor, earned: Mapping[str, Tensor], now: Carried
+) -> tuple[dict[str, Tensor], dict[str, tf.TensorArray]]:
+    """Earnings of all groups added to the record that step t belongs to; with a record a step nothing needs to be carried."""
+    sums = {name: tf.reduce_sum(earned[name], 1) for name in now.curves}
+    at = t
+    if now.record:
+        at, before = (tf.cast(tf.cast(s, tf.int64) * program.records // program.steps, tf.int32) for s in (t, t - 1))
+        sums = {name: tf.where(at == before, now.record[name], 0.0) + values for name, values in sums.items()}
+    return (sums if now.record else {}), {name: curve.write(at, sums[name]) for name, curve in now.curves.items()}

@@ -3,24 +3,128 @@
 An arm that was shown r times at random and clicked c times is a queue of r outcomes in random order; showing it k times takes the next
 k, a hypergeometric number of clicks. A group's horizon is a share of its smallest arm's impressions, so that no queue runs dry
 whatever a policy does, and the expected clicks of every policy are those it would have had, given independent clicks.
+All groups move in step: at step t each takes the batch of decisions that brings it to (t + 1) / steps of its horizon.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import tensorflow as tf
 
 from recbayes.log import Log
 from recbayes.log.counts import equal_rows
-from recbayes.replay.world import World
-from recbayes.types import Array, UserError
+from recbayes.replay import outcomes
+from recbayes.replay.layout import Block, blocks
+from recbayes.replay.world import Feedback, Offer, Part, Rules, Scene
+from recbayes.types import Array, Clock, Tensor, UserError
 
 
-def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, distinct: Sequence[str] | None = None) -> World:
+class QueueWorld(NamedTuple):
+    """Groups of competing arms and their real outcomes. Built by `queue`.
+
+    kind: the function that built it; rows: a log with one row an arm, [N]; clicks, impressions: of the arms, int64 [N]; segments: the
+    arms' groups, int32 [N]; items: number of each arm's item, equal for an item that is in several groups, int32 [N]; horizon:
+    decisions of each group, int64 [G]; clusters: groups that are resampled together, int32 [G]; steps: updates; delay: in steps, from a
+    decision to its feedback; left_out: groups that are not replayed, by reason.
+    """
+
+    kind: str
+    rows: Log
+    clicks: Array
+    impressions: Array
+    segments: Array
+    items: Array
+    horizon: Array
+    clusters: Array
+    steps: int
+    delay: int
+    left_out: Mapping[str, int]
+
+    @property
+    def groups(self) -> int:
+        """Number of groups that are replayed."""
+        return len(self.horizon)
+
+    @property
+    def context_width(self) -> int:
+        """A group's arms are known by their rows; decisions have no context of their own."""
+        return 0
+
+    @property
+    def feature_width(self) -> int:
+        """Arms are known by their rows."""
+        return 0
+
+    @property
+    def rules(self) -> Rules:
+        """Groups in step, the same offer to all replicas."""
+        return Rules(("queue", self.steps), False, ("expected_clicks", "clicks"), start, partial(offer, steps=self.steps), answer)
+
+    @property
+    def uniform_rate(self) -> Array:
+        """Clicks a decision of the uniform policy in each group, exactly: the mean of the arms' click rates, [G]."""
+        rates = self.clicks / self.impressions
+        return np.bincount(self.segments, rates) / np.bincount(self.segments)
+
+    def parts(self, *, together: bool = False) -> list[Part]:
+        """Blocks of groups of similar size."""
+        return [self._part(block) for block in blocks(self.segments, together=together)]
+
+    def decisions(self, step: int | Array) -> Array:
+        """Decisions of each group before a step, int64 [..., G]: steps share the horizon evenly, to one decision."""
+        return np.asarray(step)[..., None] * self.horizon // self.steps
+
+    def about(self) -> dict[str, Any]:
+        """Groups, arms and decisions, and what is left out."""
+        return {
+            "groups": self.groups,
+            "groups_left_out": int(sum(self.left_out.values())),
+            "left_out": dict(self.left_out),
+            "arms": len(self.clicks),
+            "decisions": int(self.horizon.sum()),
+        }
+
+    def _part(self, block: Block) -> Part:
+        arms = len(self.clicks)
+        data = Queues(
+            arm_ids=block.arms(np.arange(arms, dtype=np.int32)),
+            group_ids=block.of_groups(np.arange(arms, arms + self.groups, dtype=np.int32)),
+            clicks=block.counts(self.clicks),
+            impressions=block.counts(self.impressions),
+            horizon=block.of_groups(self.horizon),
+        )
+        return Part(Scene(block.present, data), block.groups, block.arms)
+
+    def _repr_html_(self) -> str:
+        aside = "; ".join(f"{count:,} left out: {reason}" for reason, count in self.left_out.items() if count)
+        return (
+            f"<p><b>{self.kind}</b>: {self.groups:,} groups, {len(self.clicks):,} arms, {self.horizon.sum():,} decisions in {self.steps}"
+            f" updates{f', feedback {self.delay} steps late' if self.delay else ''}. {aside}</p>"
+        )
+
+
+class Queues(NamedTuple):
+    """A block's data.
+
+    arm_ids: int32 [A, G], group_ids: int32 [G], what their random numbers are keyed by; clicks, impressions: float64 [A, G], 0 in
+    padding; horizon: int64 [G], 0 in padding.
+    """
+
+    arm_ids: Tensor
+    group_ids: Tensor
+    clicks: Tensor
+    impressions: Tensor
+    horizon: Tensor
+
+
+def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, distinct: Sequence[str] | None = None) -> QueueWorld:
     """A world from randomised experiments with counts or events.
 
     An arm is an item of a group, or a row where the log has no items; its rows are summed, and its features are those of its first row.
@@ -65,7 +169,7 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
         )
     rows = arms.take(kept[segments])
     segments = (np.cumsum(kept) - 1)[segments[kept[segments]]].astype(np.int32)
-    return World(
+    return QueueWorld(
         kind="queue",
         rows=rows,
         clicks=rows.clicks,
@@ -78,6 +182,35 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
         delay=delay,
         left_out=left_out,
     )
+
+
+def start(scene: Scene, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Clicks and impressions that each arm has left, [R, A, G]."""
+    clicks, impressions = (tf.tile(values[None], [seeds.shape[0], 1, 1]) for values in (scene.data.clicks, scene.data.impressions))
+    return clicks, impressions
+
+
+def offer(scene: Scene, state: tuple[Tensor, Tensor], seeds: Tensor, t: Tensor, *, steps: int) -> Offer:
+    """All arms of a group, for the group's next batch."""
+    horizon = scene.data.horizon
+    before, after = (tf.cast(s, tf.int64) * horizon // steps for s in (t, t + 1))
+    batch = tf.cast(after - before, tf.float32)
+    clock = Clock(tf.fill(horizon.shape, tf.cast(t, tf.float32)), tf.cast(horizon - before, tf.float32), batch)
+    return Offer(tf.transpose(scene.present), clock)
+
+
+def answer(
+    scene: Scene, state: tuple[Tensor, Tensor], offer: Offer, probabilities: Tensor, seeds: Tensor, t: Tensor
+) -> tuple[tuple[Tensor, Tensor], Feedback, dict[str, Tensor]]:
+    """The batch shared out, and its clicks drawn from what is left; keyed by (replica, arm, step), so that policies meet the same luck."""
+    clicks_left, impressions_left = state
+    shares = tf.transpose(probabilities, [0, 2, 1])  # [R, A, G]
+    shown = outcomes.showings(shares, offer.clock.batch, outcomes.uniforms(seeds[:, None], scene.data.group_ids, t))
+    luck = outcomes.uniforms(seeds[:, None, None], scene.data.arm_ids, t)
+    clicks = outcomes.clicks(luck, shown, clicks_left, impressions_left)
+    expected = tf.reduce_sum(shown * clicks_left / tf.maximum(impressions_left, 1.0), 1)  # [R, G]
+    earned = {"expected_clicks": expected, "clicks": tf.reduce_sum(clicks, 1)}
+    return (clicks_left - clicks, impressions_left - shown), Feedback(shown, clicks), earned
 
 
 def _check(log: Log, steps: int, delay: int, horizon: float) -> None:

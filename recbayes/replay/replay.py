@@ -24,7 +24,7 @@ from recbayes.replay.jobs import Job, early_steps, jobs, kept
 from recbayes.replay.learner import Bound, Learner
 from recbayes.replay.program import Played
 from recbayes.replay.result import Result
-from recbayes.replay.world import World, blocks
+from recbayes.replay.world import World
 from recbayes.types import Array, UserError
 
 CHECKPOINTS = 20
@@ -134,7 +134,7 @@ def _width(world: World, seeds: int, asked: Literal["auto"] | int, place: str) -
     """Replicas a chunk: a few on a CPU, so that a step's numbers stay in its cache; many on a GPU."""
     if asked != "auto":
         return asked
-    cells = sum(block.place.size for block in blocks(world.segments))
+    cells = sum(part.scene.present.size for part in world.parts())
     return int(np.clip((1 << 15 if "CPU" in place else 1 << 20) // cells, 1, seeds))
 
 
@@ -151,31 +151,22 @@ def _finished(world: World, work: list[Job], place: str, workers: int, folder: P
 
 def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[tuple[Job, Played]]], seeds: int, seed: int) -> Result:
     early = early_steps(world.steps)
-    expected, first = {}, {}
-    for name, chunks in played.items():
-        expected[name], first[name] = np.zeros((seeds, world.groups)), np.zeros((seeds, world.groups))
-        for job, chunk in chunks:
-            last, there = min(job.first + len(job.seeds), seeds), job.block.groups >= 0
-            for into, values in ((expected[name], chunk.total), (first[name], chunk.early)):
-                into[job.first : last, job.block.groups[there]] = values[: last - job.first, there]
-    uniform_rate = world.uniform_rate
+    total = {name: _by_group(world, chunks, seeds, "total") for name, chunks in played.items()}
+    first = {name: _by_group(world, chunks, seeds, "early") for name, chunks in played.items()}
+    uniform, uniform_early = _uniform(world, total, world.steps), _uniform(world, first, early)
     greedy = {policy.learner.identity: policy.name for policy in reversed(policies) if policy.kind == "greedy"}
     return Result(
-        rows=pd.concat([_rows(world, name, chunks, seeds, uniform_rate) for name, chunks in played.items()], ignore_index=True),
-        expected=expected,
-        early=first,
-        uniform=world.horizon * uniform_rate,
-        uniform_early=world.decisions(early) * uniform_rate,
+        rows=pd.concat([_rows(world, name, chunks, seeds) for name, chunks in played.items()], ignore_index=True),
+        expected={name: values["expected_clicks"] for name, values in total.items()},
+        early={name: values["expected_clicks"] for name, values in first.items()},
+        uniform=uniform,
+        uniform_early=uniform_early,
         clusters=world.clusters,
         explorations={policy.name: policy.settings.get("exploration") for policy in policies},
         baselines={p.name: greedy[p.learner.identity] for p in policies if p.kind != "uniform" and p.learner.identity in greedy},
         about={
             "world": world.kind,
-            "groups": world.groups,
-            "groups_left_out": int(sum(world.left_out.values())),
-            "left_out": dict(world.left_out),
-            "arms": len(world.clicks),
-            "decisions": int(world.horizon.sum()),
+            **world.about(),
             "steps": world.steps,
             "delay": world.delay,
             "seeds": seeds,
@@ -185,25 +176,48 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
     )
 
 
-def _rows(world: World, name: str, chunks: Sequence[tuple[Job, Played]], seeds: int, uniform_rate: Array) -> pd.DataFrame:
+def _by_group(world: World, chunks: Sequence[tuple[Job, Played]], seeds: int, what: Literal["total", "early"]) -> dict[str, Array]:
+    """A policy's sums by name, [R, G]."""
+    sums: dict[str, Array] = {}
+    for job, chunk in chunks:
+        last, there = min(job.first + len(job.seeds), seeds), job.part.groups >= 0
+        for name, values in getattr(chunk, what).items():
+            into = sums.setdefault(name, np.zeros((seeds, len(world.clusters))))
+            into[job.first : last, job.part.groups[there]] = values[: last - job.first, there]
+    return sums
+
+
+def _uniform(world: World, sums: Mapping[str, Mapping[str, Array]], step: int) -> Array:
+    """What uniform is expected to earn before a step: of each group [G], or in each replica [R, G] where luck decides it."""
+    if world.uniform_rate is not None:
+        return world.decisions(step) * world.uniform_rate
+    return next(iter(sums.values()))["uniform_clicks"]  # the same for every policy
+
+
+def _rows(world: World, name: str, chunks: Sequence[tuple[Job, Played]], seeds: int) -> pd.DataFrame:
     """A row a (seed, checkpoint) of one policy."""
-    steps = np.unique(np.linspace(0, world.steps, CHECKPOINTS + 1).round().astype(int))[1:]
-    decisions = world.decisions(steps)  # [C, G]
-    clicks, expected = np.zeros((2, len(steps), seeds))
+    curves = _curves(chunks, seeds)
+    records = len(curves["clicks"])
+    kept = np.unique(np.linspace(0, records, CHECKPOINTS + 1).round().astype(int))[1:]
+    steps = -(-kept * world.steps // records)  # records hold whole steps
+    decisions, number = world.decisions(steps), len(kept)
+    columns = {
+        "policy": name,
+        "seed": np.repeat(np.arange(seeds), number),
+        "checkpoint": np.tile(np.arange(1, number + 1), seeds),
+        "share": np.tile(steps / world.steps, seeds),
+        "decisions": np.tile(decisions.sum(1), seeds),
+    } | {name: values[kept - 1].T.ravel() for name, values in curves.items()}
+    if world.uniform_rate is not None:
+        columns["uniform_clicks"] = np.tile(decisions @ world.uniform_rate, seeds)
+    return pd.DataFrame(columns)
+
+
+def _curves(chunks: Sequence[tuple[Job, Played]], seeds: int) -> dict[str, Array]:
+    """A policy's sums over all parts of the world by name, up to each record, [records, R]."""
+    sums: dict[str, Array] = {}
     for job, chunk in chunks:
         last = min(job.first + len(job.seeds), seeds)
-        for into, values in ((clicks, chunk.clicks), (expected, chunk.expected)):
-            into[:, job.first : last] += values[steps - 1, : last - job.first]
-    number = len(steps)
-    return pd.DataFrame(
-        {
-            "policy": name,
-            "seed": np.repeat(np.arange(seeds), number),
-            "checkpoint": np.tile(np.arange(1, number + 1), seeds),
-            "share": np.tile(steps / world.steps, seeds),
-            "decisions": np.tile(decisions.sum(1), seeds),
-            "clicks": clicks.T.ravel(),
-            "expected_clicks": expected.T.ravel(),
-            "uniform_clicks": np.tile(decisions @ uniform_rate, seeds),
-        }
-    )
+        for name, values in chunk.curves.items():
+            sums.setdefault(name, np.zeros((len(values), seeds)))[:, job.first : last] += values[:, : last - job.first]
+    return sums

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recbayes.replay.intervals import Lift, Resamples
@@ -83,7 +84,7 @@ class Result:
     def curves(self) -> pd.DataFrame:
         """Lift over uniform as the horizon passes: a row a share of the horizon, a column a policy."""
         means = self.rows.groupby(["share", "policy"], sort=False).expected_clicks.mean().unstack()[self.policies]
-        uniform = self.rows.drop_duplicates("share").set_index("share").uniform_clicks
+        uniform = self.rows.groupby("share").uniform_clicks.mean()
         return means.div(uniform, axis=0) - 1.0
 
     def plot(self) -> Any:
@@ -139,7 +140,7 @@ class Result:
         if name not in self.baselines:
             return None
         means = self.rows.groupby(["share", "policy"]).expected_clicks.mean().unstack()
-        return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / self.uniform.sum())
+        return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / np.atleast_2d(self.uniform).sum(1).mean())
 
     @functools.cached_property
     def _resamples(self) -> Resamples:
@@ -151,4 +152,4 @@ class Result:
             if known not in clicks:
                 raise UserError(f"replay: no policy is named {known!r}. Replayed were {', '.join(self.policies)}")
         uniform = self.uniform_early if early else self.uniform
-        return self._resamples.lift(clicks[name], uniform[None] if other is None else clicks[other])
+        return self._resamples.lift(clicks[name], np.atleast_2d(uniform) if other is None else clicks[other])

@@ -10,12 +10,13 @@ import tensorflow as tf
 from recbayes.densities import BetaMixture
 from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
-from recbayes.replay.learner import Bound
+from recbayes.replay.learner import Bound, Prior
+from recbayes.replay.world import Feedback, Offer
 from recbayes.types import Array, Tensor
 
 
 class Tallies(NamedTuple):
-    """Feedback so far, float32 [A, G] each."""
+    """Feedback so far, float32 [R, A, G] each."""
 
     clicks: Tensor
     impressions: Tensor
@@ -40,17 +41,18 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
     number = None if items is None else int(items.max()) + 1
     boosted = not (isinstance(density, BetaMixture) and smallest_shape(density) >= 1.0)
 
-    def start(arms: Laid, present: Tensor) -> Tallies:
-        return Tallies(tf.zeros(present.shape), tf.zeros(present.shape))
+    def start(prior: Prior, replicas: int) -> Tallies:
+        zeros = tf.zeros([replicas, *prior.present.shape])
+        return Tallies(zeros, zeros)
 
-    def update(state: Tallies, shown: Tensor, clicks: Tensor) -> Tallies:
-        return Tallies(state.clicks + tf.cast(clicks, tf.float32), state.impressions + tf.cast(shown, tf.float32))
+    def update(state: Tallies, prior: Prior, feedback: Feedback) -> Tallies:
+        return Tallies(state.clicks + tf.cast(feedback.clicks, tf.float32), state.impressions + tf.cast(feedback.shown, tf.float32))
 
-    def predictive(state: Tallies, arms: Laid, present: Tensor) -> Any:
-        prior = arms.beliefs
+    def predictive(state: Tallies, prior: Prior, offer: Offer) -> Any:
+        arms, present = prior.arms.beliefs, prior.present
         if number is not None:
-            prior = prior._replace(density=elsewhere(prior.density, state, arms.items, present, number))
-        return beliefs.seen(prior, *state, present, exact=exact, boosted=boosted)
+            arms = arms._replace(density=elsewhere(arms.density, state, prior.arms.items, present, number))
+        return beliefs.seen(arms, *state, present, exact=exact, boosted=boosted)
 
     arms = Laid(
         Arms(

@@ -1,123 +1,151 @@
-"""What a world is: groups of arms, what is left of each arm's outcomes, and how groups are laid out for the compiled step."""
+"""What a world is to the runner: what can be shown, what comes back, and what was earned. The runner knows no world by name.
+
+A world is data on the host (`World`), laid out in parts of one shape each (`Part`), and pure functions of all replicas of a chunk
+(`Rules`), which are compiled with the learner's and the policy's into one loop:
+
+    offer -> the policy's probabilities -> answer -> feedback (after its delay) -> the learner's update
+
+A function that returns a world is a new `kind`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from recbayes.log import Log
-from recbayes.types import Array
+from recbayes.types import Array, Clock, Tensor
+
+NOTHING: tuple[()] = ()
+"""Stands where a world has no such tensor; it holds none, so that structures with it map and compile as others do."""
 
 
-class World(NamedTuple):
-    """Groups of competing arms and their real outcomes. Built by `queue`.
+class Offer(NamedTuple):
+    """What can be shown in B decisions. Where replicas meet different offers (`Rules.own`), every tensor has R in front.
 
-    kind: the function that built it; rows: a log with one row an arm, [N]; clicks, impressions: of the arms, int64 [N]; segments: the
-    arms' groups, int32 [N]; items: number of each arm's item, equal for an item that is in several groups, int32 [N]; horizon:
-    decisions of each group, int64 [G]; clusters: groups that are resampled together, int32 [G]; steps: updates; delay: in steps, from a
-    decision to its feedback; left_out: groups that are not replayed, by reason.
+    candidates: bool [B, A]; clock: each [B]; context: float32 [B, C], or nothing; features: of the arms, float32 [B, A, D], or nothing.
     """
 
-    kind: str
-    rows: Log
-    clicks: Array
-    impressions: Array
-    segments: Array
-    items: Array
-    horizon: Array
-    clusters: Array
-    steps: int
-    delay: int
-    left_out: Mapping[str, int]
+    candidates: Tensor
+    clock: Clock
+    context: Any = NOTHING
+    features: Any = NOTHING
+
+
+class Events(NamedTuple):
+    """Decisions one by one, for learners that need more than counts.
+
+    weight: [R, B], 0 where nothing is to be learnt; arm: int32 [R, B]; reward: [R, B]; context: [R, B, C], or nothing; features: those of
+    the arm that was shown, [R, B, D], or nothing.
+    """
+
+    weight: Tensor
+    arm: Tensor
+    reward: Tensor
+    context: Any = NOTHING
+    features: Any = NOTHING
+
+
+class Feedback(NamedTuple):
+    """What a step told. All zeros tell nothing.
+
+    shown, clicks: of the arms of G groups, [R, A, G] (of a stream of decisions one group); events: the decisions, or nothing.
+    """
+
+    shown: Tensor
+    clicks: Tensor
+    events: Any = NOTHING
+
+
+class Scene(NamedTuple):
+    """A part of a world, as tensors. present: bool [A, G], where there is an arm; data: what the world's own functions need."""
+
+    present: Tensor
+    data: Any
+
+
+class Part(NamedTuple):
+    """A part of a world that is played by itself.
+
+    scene: as NumPy arrays; groups: number of each group that is in it, int32 [G], -1 in padding; lay: values of all arms [N, ...] -> as
+    the functions get them, for a learner's prior beliefs.
+    """
+
+    scene: Scene
+    groups: Array
+    lay: Callable[[Array], Array]
+
+
+class Rules(NamedTuple):
+    """The world's functions, pure, of R replicas, compiled under XLA.
+
+    key: equal for worlds whose functions do the same; own: offers differ between replicas; earns: names of what is earned.
+    start: (scene, seeds [R, 2]) -> state, R in front. offer: (scene, state, seeds, t []) -> Offer.
+    answer: (scene, state, offer, probabilities [R, B, A], seeds, t) -> (state, Feedback, earned). earned: by name, float64 [R, G];
+    `expected_clicks` and `clicks` always, `regret` and `uniform_regret` where the optimum is known, `uniform_clicks` where a
+    replica's luck decides what uniform is expected to earn, and further columns for the results.
+    """
+
+    key: Hashable
+    own: bool
+    earns: tuple[str, ...]
+    start: Callable[..., Any]
+    offer: Callable[..., Offer]
+    answer: Callable[..., tuple[Any, Feedback, Mapping[str, Tensor]]]
+
+
+class World(Protocol):
+    """What the runner and learners ask of a world."""
 
     @property
-    def groups(self) -> int:
-        """Number of groups that are replayed."""
-        return len(self.horizon)
+    def kind(self) -> str:
+        """The function that built it."""
 
     @property
-    def uniform_rate(self) -> Array:
-        """Clicks a decision of the uniform policy in each group, exactly: the mean of the arms' click rates, [G]."""
-        rates = self.clicks / self.impressions
-        return np.bincount(self.segments, rates) / np.bincount(self.segments)
+    def steps(self) -> int:
+        """Updates."""
+
+    @property
+    def delay(self) -> int:
+        """Steps from a decision to its feedback; 0: known before the next step."""
+
+    @property
+    def rules(self) -> Rules:
+        """Its functions."""
+
+    @property
+    def rows(self) -> Log | None:
+        """A log with a row an arm, [N]; None where nothing is known of the arms."""
+
+    @property
+    def segments(self) -> Array:
+        """Group of each arm, int32 [N]."""
+
+    @property
+    def items(self) -> Array:
+        """Number of each arm's item, equal for an item that is in several groups, int32 [N]."""
+
+    @property
+    def clusters(self) -> Array:
+        """Groups that are resampled together, int32 [G]."""
+
+    @property
+    def context_width(self) -> int:
+        """Numbers in a decision's context; 0: it has none."""
+
+    @property
+    def feature_width(self) -> int:
+        """Numbers in an arm's features; 0: it has none."""
+
+    @property
+    def uniform_rate(self) -> Array | None:
+        """Clicks a decision of the uniform policy in each group, exactly, [G]; None where it is played (`uniform_clicks`)."""
+
+    def parts(self, *, together: bool = False) -> list[Part]:
+        """What is played; `together`: one part in any case."""
 
     def decisions(self, step: int | Array) -> Array:
-        """Decisions of each group before a step, int64 [..., G]: steps share the horizon evenly, to one decision."""
-        return np.asarray(step)[..., None] * self.horizon // self.steps
+        """Decisions of each group before a step, int64 [..., G]."""
 
-    def _repr_html_(self) -> str:
-        aside = "; ".join(f"{count:,} left out: {reason}" for reason, count in self.left_out.items() if count)
-        return (
-            f"<p><b>{self.kind}</b>: {self.groups:,} groups, {len(self.clicks):,} arms, {self.horizon.sum():,} decisions in {self.steps}"
-            f" updates{f', feedback {self.delay} steps late' if self.delay else ''}. {aside}</p>"
-        )
-
-
-class Block(NamedTuple):
-    """Groups of similar size, laid out densely with padding: place[a, g] is the arm's row, -1 where there is none.
-
-    place: int32 [A, G'], groups last, so that the compiled step runs along them; groups: the block's groups, int32 [G'], -1 for padding.
-    """
-
-    place: Array
-    groups: Array
-
-    @property
-    def present(self) -> Array:
-        """True where there is an arm, [A, G']."""
-        return self.place >= 0
-
-    def arms(self, values: Array) -> Array:
-        """Values of arms [N, ...] laid out as [..., A, G']; padding repeats the first arm's."""
-        return np.moveaxis(np.asarray(values)[np.maximum(self.place, 0)], (0, 1), (-2, -1))
-
-    def counts(self, values: Array) -> Array:
-        """Counts of arms [N] as float64 [A, G'], 0 in the padding."""
-        return np.where(self.present, self.arms(values), 0).astype(np.float64)
-
-    def of_groups(self, values: Array) -> Array:
-        """Values of groups [G] laid out as [G'], 0 in the padding."""
-        return np.where(self.groups >= 0, np.asarray(values)[np.maximum(self.groups, 0)], 0).astype(np.asarray(values).dtype)
-
-
-def blocks(segments: Array, *, together: bool = False) -> list[Block]:
-    """The groups in one block, or in two where that saves more than half of the cells: compiling a block takes seconds.
-
-    Args:
-      segments: group of each arm, int32 [N].
-      together: one block in any case.
-    """
-    sizes = np.bincount(segments)
-    order = np.argsort(sizes, kind="stable")
-    widths = sizes[order]
-    counts = np.arange(1, len(sizes))
-    cells = np.append(counts * widths[:-1] + (len(sizes) - counts) * widths[-1], len(sizes) * widths[-1])
-    cut = int(np.argmin(cells)) + 1
-    if together or 2 * cells[cut - 1] > cells[-1]:
-        cut = len(sizes)
-    parts = [part for part in (np.sort(order[:cut]), np.sort(order[cut:])) if len(part)]
-    return [_block(segments, sizes, part) for part in parts]
-
-
-def _block(segments: Array, sizes: Array, groups: Array) -> Block:
-    """The named groups laid out. Both sides are rounded up, so that worlds of about one size share compiled programs."""
-    width, length = rounded(int(sizes[groups].max()), 2), max(8, rounded(len(groups), 4))
-    rows = np.argsort(segments, kind="stable")
-    first = np.cumsum(sizes) - sizes
-    place = np.full((width, length), -1, np.int32)
-    for arm in range(int(sizes[groups].max())):
-        there = np.flatnonzero(sizes[groups] > arm)
-        place[arm, there] = rows[first[groups[there]] + arm]
-    return Block(place, np.pad(groups.astype(np.int32), (0, length - len(groups)), constant_values=-1))
-
-
-def rounded(number: int, parts: int) -> int:
-    """The number rounded up to a multiple of that part of the power of two below it.
-
-    >>> [rounded(n, 2) for n in (3, 4, 10, 11)], [rounded(n, 4) for n in (538, 638)]
-    ([3, 4, 12, 12], [640, 640])
-    """
-    unit = max(1, 2 ** (number.bit_length() - 1) // parts)
-    return -(-number // unit) * unit
+    def about(self) -> dict[str, Any]:
+        """What results say of it."""

@@ -10,7 +10,9 @@ from recbayes.densities import BetaMixture, LogitNormalMixture, Point, baselines
 from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
 from recbayes.replay.density import merged
-from recbayes.replay.world import blocks
+from recbayes.replay.layout import blocks
+from recbayes.replay.learner import Prior
+from recbayes.replay.world import Feedback, Offer
 
 
 def seen_by(learner, world, clicks, impressions):
@@ -18,9 +20,10 @@ def seen_by(learner, world, clicks, impressions):
     bound = learner.bind(world)
     (block,) = blocks(world.segments, together=True)
     arms = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.constant(block.arms(leaf)), bound.arms)
-    present = tf.constant(block.present)
-    state = bound.update(bound.start(arms, present), *(tf.constant(block.counts(x)) for x in (impressions, clicks)))
-    known = bound.predictive(state, arms, present)
+    prior = Prior(arms, bound.settings, tf.constant(block.present))
+    told = Feedback(*(tf.constant(block.counts(x))[None] for x in (impressions, clicks)))
+    state = tf.nest.map_structure(lambda leaf: leaf[0], bound.update(bound.start(prior, 1), prior, told))
+    known = bound.predictive(state, prior, Offer(tf.transpose(prior.present), None))
     group, arm = np.nonzero(block.present.T)
     rows = block.place.T[group, arm]
     laid = {}

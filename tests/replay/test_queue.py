@@ -5,7 +5,7 @@ import pytest
 from replay.worlds import log
 
 import recbayes as rb
-from recbayes.replay.world import blocks
+from recbayes.replay.layout import blocks
 
 ROLES = {"item": "source_row", "group": "clickability_test_id", "time": "test_created_at"}
 

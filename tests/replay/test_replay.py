@@ -12,8 +12,8 @@ import recbayes as rb
 from recbayes.policies.shares import TIE
 from recbayes.replay import jobs as chunks
 from recbayes.replay.jobs import jobs, play, streams
+from recbayes.replay.layout import blocks
 from recbayes.replay.outcomes import uniforms
-from recbayes.replay.world import blocks
 
 
 @functools.cache
@@ -116,11 +116,11 @@ def test_a_replica_does_not_depend_on_its_chunk():
     """The same bits whatever shares the chunk and wherever it stands in it; across widths 1e-5."""
     policy = rb.thompson(rb.density(Model()), draws=16)
     one, other, wider = chunk(policy, [0, 1, 2]), chunk(policy, [5, 0, 7]), chunk(policy, [0, 1, 2, 3, 4])
-    for ours, theirs in zip(one, other):
-        index = (slice(None), 0) if ours.shape[0] == 5 else (0,)
-        moved = (slice(None), 1) if ours.shape[0] == 5 else (1,)
-        np.testing.assert_array_equal(ours[index], theirs[moved])
-    np.testing.assert_allclose(wider.total[:3], one.total, rtol=1e-5)
+    for name, curve in one.curves.items():
+        np.testing.assert_array_equal(curve[:, 0], other.curves[name][:, 1])
+    for ours, theirs in zip((one.total, one.early), (other.total, other.early)):
+        np.testing.assert_array_equal(ours["expected_clicks"][0], theirs["expected_clicks"][1])
+    np.testing.assert_allclose(wider.total["expected_clicks"][:3], one.total["expected_clicks"], rtol=1e-5)
 
 
 def test_width_of_chunks_changes_nothing():
@@ -146,8 +146,8 @@ def test_policies_that_differ_in_exploration_share_a_program():
 
     world, learner = small(), rb.counts()
     bound = learner.bind(world)
-    half, whole = (compiled(Program.of(rb.ucb(learner, exploration=e), bound, 5, 0, 1)) for e in (0.5, 1.0))
-    total = compiled(Program.of(rb.ucb(learner, stddev="total"), bound, 5, 0, 1))
+    half, whole = (compiled(Program.of(rb.ucb(learner, exploration=e), bound, world, 1)) for e in (0.5, 1.0))
+    total = compiled(Program.of(rb.ucb(learner, stddev="total"), bound, world, 1))
     assert half is whole
     assert total is not half
 
