@@ -33,7 +33,10 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.findings": ("findings",),
     "recbayes.comparison": ("Problem", "compare"),
     "recbayes.policies": ("choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb", "thompson", "ucb", "uniform"),
-    "recbayes.replay": ("counts", "density", "queue", "replay"),
+    "recbayes.replay": (
+        *("classification", "counts", "density", "linear_learner", "neural_linear_learner"),
+        *("propensity", "queue", "rejection", "replay", "wheel"),
+    ),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),
     "recbayes.report": ("report",),

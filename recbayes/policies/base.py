@@ -62,7 +62,7 @@ class Policy(NamedTuple):
         Raises: ValueError if a decision has no candidate (outside compiled code), with the decision's place.
         """
         candidates = checked(candidates)
-        knob = tf.cast(self.exploration if exploration is None else exploration, tf.float32)
+        knob = tf.cast(self.exploration if exploration is None else exploration, getattr(predictive, "dtype", tf.float32))
         shares = self.rule(predictive, candidates, clock, seed, knob, **self.static)
         return with_floor(shares, candidates, self.settings.get("floor", 0.0))
 

@@ -45,6 +45,8 @@ def counts(
         raise UserError(f"counts: counts_scope is {counts_scope!r}, must be group or item")
 
     def bind(world: World) -> Bound:
+        if not world.clicks_only:
+            raise UserError(f"counts: the {world.kind} world pays numbers, and a beta prior is for clicks. Let linear learn.")
         mean, concentration, tau = _fitted(log, prior)
         number = len(world.segments)
         shape = [number, 1, 1]

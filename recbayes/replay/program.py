@@ -23,7 +23,7 @@ from recbayes.types import Tensor
 
 RECORDS = 1000
 """At most so many points of the horizon are kept of a replica."""
-TOTALS = ("expected_clicks", "uniform_clicks")
+TOTALS = ("expected_clicks", "uniform_clicks", "decisions", "uniform_decisions")
 """What is kept of each group."""
 
 

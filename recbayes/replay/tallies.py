@@ -38,6 +38,8 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
       items: int32 [N]; an arm then knows what its item earned in other groups.
       exact: policies see every component of the mixture, and joint draws are exact.
     """
+    if items is not None and len(np.unique(items)) == len(items):
+        items = None  # each is in one group
     number = None if items is None else int(items.max()) + 1
     boosted = not (isinstance(density, BetaMixture) and smallest_shape(density) >= 1.0)
 
@@ -50,6 +52,7 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
 
     def predictive(state: Tallies, prior: Prior, offer: Offer) -> Any:
         arms, present = prior.arms.beliefs, prior.present
+        state, arms, present = widened(state, arms, present, offer.candidates.shape[0])
         if number is not None:
             arms = arms._replace(density=elsewhere(arms.density, state, prior.arms.items, present, number))
         return beliefs.seen(arms, *state, present, exact=exact, boosted=boosted)
@@ -62,6 +65,18 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
     )
     key = (type(density).__name__, exact, boosted, number, tau is not None)
     return Bound(arms, start, update, predictive, together=number is not None, program=key)
+
+
+def widened(state: Tallies, arms: Arms, present: Tensor, decisions: int) -> tuple[Tallies, Arms, Tensor]:
+    """Of a stream, whose arms are one group, a column a decision: joint draws then differ between the decisions of a batch."""
+    if present.shape[1] == decisions:
+        return state, arms, present
+
+    def column(leaf: Tensor) -> Tensor:
+        return tf.broadcast_to(leaf, [*leaf.shape[:-1], decisions])
+
+    tau = None if arms.tau is None else column(arms.tau)
+    return Tallies(*map(column, state)), Arms(tf.nest.map_structure(column, arms.density), tau), column(present)
 
 
 def smallest_shape(density: BetaMixture) -> float:
