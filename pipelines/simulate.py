@@ -9,9 +9,10 @@ from typing import Any
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
+from recbayes.pipelines import testbed
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import best, needs_model, player, world
+from recbayes.pipelines.players import alone, best, needs_model, player, world
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
@@ -25,7 +26,9 @@ def wanted(config: Config) -> bool:
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """The trained model, if a policy's learner starts from it."""
+    """The trained model, if a policy's learner starts from it; nothing for a test bed."""
+    if alone(config):
+        return ()
     return ("audit", "train") if needs_model(config) else ("audit",)
 
 
@@ -34,6 +37,9 @@ def check(config: Config) -> None:
     if config.simulate is None:
         mend = "`recbayes cp quickstart FILE` writes one to start from; to export without it, name the policy: export.policy={kind: ucb}"
         raise UserError(f"simulate: the config has no such section. {mend}")
+    if alone(config):
+        testbed.check(config)
+        return
     check_passed(config)
     train, test = logs(config)
     for part in (newest(config, train)[1], test):
@@ -43,6 +49,8 @@ def check(config: Config) -> None:
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes simulation.parquet and simulation.json; `chosen` is the policy that was best on the newest training groups."""
     assert config.simulate is not None
+    if alone(config):
+        return testbed.run(config, folder, console)
     train, test = logs(config)
     older, recent = newest(config, train)
     model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
