@@ -12,7 +12,7 @@ from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
 from recbayes.replay.learner import Bound, Prior
 from recbayes.replay.world import Feedback, Offer
-from recbayes.types import Array, Tensor
+from recbayes.types import Array, Tensor, UserError
 
 
 class Tallies(NamedTuple):
@@ -29,7 +29,7 @@ class Laid(NamedTuple):
     items: Tensor | None
 
 
-def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact: bool = False) -> Bound:
+def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact: bool = False, discount: float = 1.0) -> Bound:
     """A learner from priors of the arms.
 
     Args:
@@ -37,6 +37,7 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
       tau: of each arm's group, [N]; None where groups share nothing.
       items: int32 [N]; an arm then knows what its item earned in other groups.
       exact: policies see every component of the mixture, and joint draws are exact.
+      discount: what a count counts after each further update, in (0, 1].
     """
     if items is not None and len(np.unique(items)) == len(items):
         items = None  # each is in one group
@@ -48,6 +49,8 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
         return Tallies(zeros, zeros)
 
     def update(state: Tallies, prior: Prior, feedback: Feedback) -> Tallies:
+        if discount < 1.0:
+            state = Tallies(discount * state.clicks, discount * state.impressions)
         return Tallies(state.clicks + tf.cast(feedback.clicks, tf.float32), state.impressions + tf.cast(feedback.shown, tf.float32))
 
     def predictive(state: Tallies, prior: Prior, offer: Offer) -> Any:
@@ -63,8 +66,14 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
         ),
         items,
     )
-    key = (type(density).__name__, exact, boosted, number, tau is not None)
+    key = (type(density).__name__, exact, boosted, number, tau is not None, discount)
     return Bound(arms, start, update, predictive, together=number is not None, program=key)
+
+
+def check_discount(kind: str, discount: float) -> None:
+    """Raises UserError for a discount out of range."""
+    if not 0.0 < discount <= 1.0:
+        raise UserError(f"{kind}: discount is {discount}, must be in (0, 1]")
 
 
 def widened(state: Tallies, arms: Arms, present: Tensor, decisions: int) -> tuple[Tallies, Arms, Tensor]:
