@@ -62,8 +62,10 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     result.rows.to_parquet(folder.output("simulation.parquet"))
     figures = result.to_json() | {"chosen": chosen, "choice": choice.to_json()}
     folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    lift = figures["policies"][chosen]["lift_over_uniform"]
-    return {"says": f"{chosen} chosen; {lift:+.1%} clicks over uniform on the test groups", "chosen": chosen, "lift_over_uniform": lift}
+    record = figures["policies"][chosen]
+    lift, doubt = record["lift_over_uniform"], f" ({record['verdict']}: {record['reason']})" if record.get("reason") else ""
+    gain = "uniform earns nothing to be held against" if lift is None else f"{lift:+.1%} clicks over uniform on the test groups"
+    return {"says": f"{chosen} chosen; {gain}{doubt}", "chosen": chosen, "lift_over_uniform": lift}
 
 
 def newest(config: Config, train: Any) -> tuple[Any, Any]:
