@@ -130,6 +130,8 @@ def test_forgetting_is_a_weight():
     mean, square = regression.seen(state, tf.constant(x[None]))
     np.testing.assert_allclose(square[0, :, 1], np.einsum("bi,ij,bj->b", x, inverse, x), rtol=1e-10)
     np.testing.assert_allclose(mean[0, :, 0], 0.0)
+    _, many = regression.seen(state, tf.constant(np.tile(x, (27, 1))[None]))  # 135 decisions: in blocks, the last one padded
+    np.testing.assert_allclose(many[0, :, 1], np.tile(square[0, :, 1], 27), rtol=1e-12)
 
 
 def test_draws_with_learnt_noise_are_students():
