@@ -1,12 +1,12 @@
 """Requests that have no answer are refused with the reason: the caller gets an invalid-argument status, never a NaN.
 
-A check is an operation of the graph with a side effect, so every server runs it; `after` makes all else wait for it, or the caller
+A check is an operation of the graph with a side effect, so every server runs it; `checked` makes all else wait for it, or the caller
 might hear of an operation that failed deep inside instead of the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -15,10 +15,42 @@ from recbayes.export.schema import Input
 from recbayes.types import Tensor
 
 
-def after(checks: Sequence[Any], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs, once the checks have passed."""
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        return {name: tf.identity(value) for name, value in inputs.items()}
+LARGEST = 1e9
+"""Impressions beyond which float32 no longer tells what clicks say."""
+
+
+def checked(signature: str, declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> dict[str, Tensor]:
+    """The inputs, once all is as it must be: axes that fit those of `like`, possible counts, and for `decide` candidates and settings.
+
+    What is looked at in every call is few operations; which input is wrong, and where, is found out only when one is.
+    """
+    lengths = shapes(declared, given, like)
+    with tf.control_dependencies([_told(tf.reduce_any(lengths), lambda: lengths_differ(signature, declared, given, like, lengths))]):
+        given = {name: tf.identity(value) for name, value in given.items()}
+    wrong = values(signature, given)
+    bad = tf.reduce_any(tf.stack([tf.reduce_any(where) for where, _ in wrong]))
+    with tf.control_dependencies([_told(bad, lambda: tf.group(*(refuse(*each) for each in wrong)))]):
+        return {name: tf.identity(value) for name, value in given.items()}
+
+
+def values(signature: str, given: Mapping[str, Tensor]) -> list[tuple[Tensor, str]]:
+    """Where values have no answer, and what to say of it."""
+    clicks, impressions = given["clicks"], given["impressions"]
+    found = [
+        ((clicks < 0) | (clicks > impressions), f"{signature}: clicks must be between 0 and impressions"),
+        (impressions > int(LARGEST), f"{signature}: impressions must be at most {LARGEST:.0e}"),
+    ]
+    if signature == "click_rate":
+        return found
+    settings = [(given[name], name) for name in ("remaining", "batch")]
+    positive = [(~(tf.math.is_finite(value) & (value > 0)), f"{signature}: {name} must be a number above 0") for value, name in settings]
+    knob = given["exploration"]
+    return [
+        *found,
+        (~tf.reduce_any(given["candidates"], -1), f"{signature}: a decision has no candidate; leave it out or offer one"),
+        *positive,
+        (~(tf.math.is_finite(knob) & (knob >= 0)), f"{signature}: exploration must be a number of 0 or more"),
+    ]
 
 
 def refuse(bad: Tensor, message: str) -> Any:
@@ -27,32 +59,32 @@ def refuse(bad: Tensor, message: str) -> Any:
     return tf.debugging.Assert(tf.equal(tf.size(places), 0), [message, "at (row-major)", places[:5]], summarize=5)
 
 
-def shapes(signature: str, declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> Any:
-    """Fails unless the inputs agree on their axes with the input `like`."""
+def shapes(declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> Tensor:
+    """Which inputs do not agree on their axes with the input `like`, bool, one an input."""
     axes = tf.shape(given[like])
     length = {axis: axes[i] for i, axis in enumerate(next(i for i in declared if i.name == like).shape)}
     bad = []
     for entry in declared:
         wanted = [length.get(axis, axis) for axis in entry.shape]
         bad.append(tf.reduce_any(tf.not_equal(tf.shape(given[entry.name]), tf.stack(wanted))) if wanted else tf.constant(False))
-    names = tf.boolean_mask(tf.constant([entry.name for entry in declared]), tf.stack(bad))
+    return tf.stack(bad)
+
+
+def lengths_differ(signature: str, declared: Sequence[Input], given: Mapping[str, Tensor], like: str, bad: Tensor) -> Any:
+    """Fails with the names of the inputs that do not fit."""
+    names = tf.boolean_mask(tf.constant([entry.name for entry in declared]), bad)
     message = f"{signature}: these inputs' lengths do not fit those of {like}:"
-    return tf.debugging.Assert(tf.equal(tf.size(names), 0), [message, names, like, axes], summarize=100)
+    return tf.debugging.Assert(tf.equal(tf.size(names), 0), [message, names, like, tf.shape(given[like])], summarize=100)
 
 
-def counts(signature: str, clicks: Tensor, impressions: Tensor) -> Any:
-    """Fails on negative counts and on more clicks than impressions."""
-    return refuse((clicks < 0) | (clicks > impressions), f"{signature}: clicks must be between 0 and impressions")
+def _told(bad: Tensor, tell: Callable[[], Any]) -> Any:
+    """Runs what fails with the reason, where something is bad."""
 
+    def fail() -> Tensor:
+        with tf.control_dependencies([tell()]):
+            return tf.constant(True)
 
-def decision(candidates: Tensor, remaining: Tensor, batch: Tensor, exploration: Tensor) -> list[Any]:
-    """Fails on a decision without a candidate, and on settings that are no positive numbers."""
-    return [
-        refuse(~tf.reduce_any(candidates, -1), "decide: a decision has no candidate; leave it out or offer one"),
-        refuse(~(tf.math.is_finite(remaining) & (remaining > 0)), "decide: remaining must be a number above 0"),
-        refuse(~(tf.math.is_finite(batch) & (batch > 0)), "decide: batch must be a number above 0"),
-        refuse(~(tf.math.is_finite(exploration) & (exploration >= 0)), "decide: exploration must be a number of 0 or more"),
-    ]
+    return tf.cond(bad, fail, lambda: tf.constant(True))
 
 
 def finite(outputs: Mapping[str, Tensor]) -> dict[str, Any]:

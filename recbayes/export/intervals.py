@@ -1,69 +1,92 @@
-"""Quantiles of served click rates, mostly at a fraction of the cost of a search over every weight draw.
+"""Quantiles of served click rates in closed form, where the law allows it.
 
-A quantile of a predictive is searched through the distribution functions of all its betas: nodes x draws x components, some thousand a
-row. Where what the draws disagree about is little beside the row's whole variance (the page effect's, the components'), its shape hardly
-matters, and all draws of a node and component go into one beta of their mean and variance. Other rows are searched in full.
+A row's law is a mixture of betas over nodes and components. On the logit its cumulants are known: a beta's by polygamma functions, the
+mixture's by the law of total cumulance. Cornish and Fisher's expansion turns the first four into quantiles, some fifty operations instead of
+a search through every beta. Where a beta has a shape under `SHAPE`, or the third or fourth cumulant is large (components far apart),
+`regular` is False and the caller searches.
+
+Error where regular: below .05 standard deviations at 5% and 95% (tests).
+
+Source: Cornish and Fisher 1938, Moments and cumulants in the specification of distributions; Abramowitz and Stegun 26.2.49, 6.4.11.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
+from scipy.special import ndtri
 
 from recbayes.densities import BetaMixture
-from recbayes.predictive import Predictive
 from recbayes.types import Tensor
 
-PLACE, WIDTH = 0.04, 0.25
-"""Of a row's variance: the variance over the draws of its components' means, and the standard deviation over the draws of their
-variances, up to which the draws are put together. Chosen so that the ends of a 90% interval are within .05 standard deviations (.07 at a
-concentration of 100,000, whose betas are narrower than the page effect's nodes lie apart)."""
+SHAPE, SKEW, EXCESS = 2.0, 0.8, 1.2
+"""Least shape of a beta, and largest standardised third and fourth cumulant, up to which the expansion is used."""
 
 
-def quantiles(predictive: Predictive, shares: Sequence[float]) -> list[Tensor]:
-    """Quantiles of rows, each [N, 1]; off by less than .05 standard deviations where draws are put together (tested).
+class Cumulants(NamedTuple):
+    """Of the logit of the click rate: mean, standard deviation, skewness, excess; whether the expansion holds. Each [...]."""
+
+    mean: Tensor
+    stddev: Tensor
+    skewness: Tensor
+    excess: Tensor
+    regular: Tensor
+
+    def quantile(self, share: float) -> Tensor:
+        """Click rate below which a share of the law lies, [...]."""
+        z = float(ndtri(share))
+        third, fourth, square = (z * z - 1.0) / 6.0, (z**3 - 3.0 * z) / 24.0, (2.0 * z**3 - 5.0 * z) / 36.0
+        moved = z + self.skewness * (third - square * self.skewness) + fourth * self.excess
+        return tf.sigmoid(self.mean + self.stddev * moved)
+
+
+def cumulants(density: BetaMixture, node_weights: Tensor) -> Cumulants:
+    """Of a mixture over nodes and components.
 
     Args:
-      predictive: of N decisions of one candidate.
-      shares: the quantiles wanted, in (0, 1).
+      density: leaves [Q, ..., K].
+      node_weights: sum 1 over Q, [Q, ...].
+
+    >>> one = BetaMixture(tf.zeros([1, 1]), tf.constant([[0.2]]), tf.constant([[50.0]]))
+    >>> round(float(cumulants(one, tf.ones([1])).quantile(0.95)), 3)   # scipy: beta(10, 40).ppf(0.95) = 0.2995
+    0.3
     """
-    if not isinstance(predictive.density, BetaMixture):
-        return [predictive.quantile(share) for share in shares]
-    together, alike = summarised(predictive)
-    rows = tf.where(~alike[:, 0])[:, 0]  # [M]
-    whole = Predictive(
-        tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows, axis=2), predictive.density),
-        tf.gather(predictive.node_log_weights, rows, axis=2),
-        predictive.draw_log_weights,
-        tf.gather(predictive.present, rows),
-    )
-    return [tf.tensor_scatter_nd_update(together.quantile(share), rows[:, None], whole.quantile(share)) for share in shares]
+    share = node_weights[..., None] * tf.exp(density.log_weights)  # [Q, ..., K]
+    shapes = density.concentrations * tf.stack([density.means, 1.0 - density.means])  # [2, Q, ..., K]
+    first, second, third, fourth = (part[0] + sign * part[1] for part, sign in zip(_polygammas(shapes), (-1.0, 1.0, -1.0, 1.0)))
+    mean = _total(share * first)
+    apart = first - mean[..., None]
+    square = tf.square(apart)
+    variance = _total(share * (second + square))
+    skew = _total(share * (third + apart * (3.0 * second + square)))
+    tail = _total(share * (fourth + 4.0 * apart * third + 3.0 * tf.square(second) + square * (6.0 * second + square)))
+    stddev = tf.sqrt(variance)
+    skewness, excess = skew / (variance * stddev), tail / tf.square(variance) - 3.0
+    least = tf.reduce_min(tf.where(share > 1e-3, tf.reduce_min(shapes, 0), shapes.dtype.max), [0, -1])
+    return Cumulants(mean, stddev, skewness, excess, (least >= SHAPE) & (tf.abs(skewness) <= SKEW) & (tf.abs(excess) <= EXCESS))
 
 
-def summarised(predictive: Predictive) -> tuple[Predictive, Tensor]:
-    """The weight draws of each node and component of beta mixtures as one beta of their mean and variance.
+def searched(predictive: object, shares: Sequence[float]) -> list[Tensor]:
+    """The same quantiles by search through the whole mixture, each [N, 1]."""
+    return [predictive.quantile(share) for share in shares]  # type: ignore[attr-defined]
 
-    And whether the draws' means and variances are close enough to each other for that, bool [B, A].
+
+def _total(values: Tensor) -> Tensor:
+    """Sums over nodes and components, [Q, ..., K] -> [...]."""
+    return tf.reduce_sum(values, [0, -1])
+
+
+def _polygammas(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The digamma function and its first three derivatives for x > 0: two steps of the recurrence, then the asymptotic series.
+
+    From x = 2 on the relative error is below 1e-4.
     """
-    density = predictive.density
-    joint = predictive.node_log_weights + predictive.draw_log_weights[:, None]  # [Q, S, B]
-    node = tf.reduce_logsumexp(joint, 1, keepdims=True)  # [Q, 1, B]
-    weights = tf.exp(joint[..., None, None] + density.log_weights)
-    total = tf.reduce_sum(weights, 1, keepdims=True)  # [Q, 1, B, A, K]
-    share = weights / tf.maximum(total, 1e-30)
-
-    def over_draws(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and variance [Q, 1, B, A, K], and that variance's mean over nodes and components [B, A]."""
-        mean = tf.reduce_sum(share * values, 1, keepdims=True)
-        variance = tf.reduce_sum(share * tf.square(values - mean), 1, keepdims=True)
-        return mean, variance, tf.reduce_sum(total * variance, [0, 1, 4])
-
-    mean, between, place = over_draws(density.means)
-    within, _, width = over_draws(density.means * (1.0 - density.means) / (density.concentrations + 1.0))
-    mean = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
-    concentration = tf.maximum(mean * (1.0 - mean) / tf.maximum(within + between, 1e-20) - 1.0, 1e-3)
-    betas = BetaMixture(tf.math.log(total + 1e-30) - node[..., None, None], mean, concentration)
-    together = Predictive(betas, node, tf.zeros([1]), predictive.present)
-    whole = tf.square(together.stddev)
-    return together, (place <= PLACE * whole) & (tf.sqrt(width) <= WIDTH * whole)
+    i, j, y = 1.0 / x, 1.0 / (x + 1.0), 1.0 / (x + 2.0)
+    y2, i2, j2 = y * y, i * i, j * j
+    zeroth = -tf.math.log(y) - y * (0.5 + y * (1 / 12 - y2 * (1 / 120))) - i - j
+    first = y * (1.0 + y * (0.5 + y * (1 / 6 - y2 * (1 / 30)))) + i2 + j2
+    second = -y2 * (1.0 + y * (1.0 + y * (0.5 - y2 * (1 / 6)))) - 2.0 * (i2 * i + j2 * j)
+    third = y2 * y * (2.0 + y * (3.0 + y * (2.0 - y2))) + 6.0 * (i2 * i2 + j2 * j2)
+    return zeroth, first, second, third

@@ -1,107 +1,109 @@
-"""The page effect of one request, at a fraction of the cost of placing quadrature nodes for every weight draw.
+"""The page effect of a request, at a fraction of the cost of `GroupEffect.condition`.
 
-`GroupEffect.condition` looks for each draw's nodes by itself, which is most of a request's time. Draws differ little and in a way that is
-known beforehand: a draw that puts all rows higher by d on the logit needs an effect lower by about d, less what the prior holds back. So
-the search is made once, for the typical draw, and its nodes are moved by that much for each of the others; the weights at the nodes
-are each draw's own. Where a draw's weights reach the last node all the same (heavy counts that contradict the model), the full search
-is made; where no row was ever shown, none is.
+That one looks through all of the effect's range in four passes over every candidate, draw and node. Here the nodes stand around a guess that
+costs hardly a logarithm (scoring of the beta-binomial's quasi-likelihood), and are only moved where the weights found at them say that the
+guess was off: nearly never, so one pass is the rule. Decisions are rectangles [B, A]: no segments.
+
+Error, against a grid of a thousand nodes in float64: means within 1e-3 of their value, standard deviations within 2e-3, mostly 1e-5 (tests).
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from recbayes.densities.group_effect import GroupEffect, GroupPosterior, segment_sum
 from recbayes.types import Tensor
 
-EDGE = 1e-3
-"""Weight on an outermost node above which the nodes are misplaced."""
-ROTATION = 8
-"""Draws after which the places of the prior's grid repeat."""
-REACH, COARSE, FINE = 5.0, 21, 66
-"""The prior's grid: standard deviations to either side, nodes a draw at least, nodes of all draws together at least."""
+NODES = np.linspace(-5.0, 5.0, 13)
+"""In posterior standard deviations, as far as the guess is right."""
+EDGE, NARROW, WIDE = 1e-3, 0.65, 1.35
+"""The guess is off where an outermost node holds more weight, or the standard deviation found is less or more than the guess times that."""
+MOVES = 12
 
 
-def condition(
-    effect: GroupEffect, density: Any, typical: Any, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor
-) -> GroupPosterior:
-    """As `GroupEffect.condition`, faster.
+class Guess(NamedTuple):
+    """Where the effect lies, and its standard deviation; each [S, B]."""
+
+    middle: Tensor
+    scale: Tensor
+
+
+class Posterior(NamedTuple):
+    """What the counts say: density, leaves [Q, S, B, A, K], all counts seen; log_weights of nodes [Q, S, B], normalised over Q.
+
+    nodes: of the effect, [Q, S, B].
+    """
+
+    nodes: Tensor
+    log_weights: Tensor
+    density: Any
+
+
+def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) -> Posterior:
+    """Candidates of decisions that share an effect, all their counts seen.
 
     Args:
-      effect: the page effect.
-      density: of each row under each draw, leaves [S, N, K].
-      typical: of each row under a draw in their midst, leaves [N, K].
-      clicks: float32 [N].
-      impressions: float32 [N].
-      segments: the rows' groups, counted from 0, [N].
-      num_segments: number of groups, G.
+      density: of each candidate under each draw, leaves [S, B, A, K].
+      tau: standard deviation of the effect, [] or [B].
+      clicks: float32 [B, A].
+      impressions: float32 [B, A].
 
-    Returns: nodes, log_weights [Q, S, G] and density, leaves [Q, S, N, K]; Q is 1 in leaves that do not vary along it.
+    >>> from recbayes.densities import BetaMixture
+    >>> two = BetaMixture(tf.zeros([1, 1, 2, 1]), tf.fill([1, 1, 2, 1], 0.02), tf.fill([1, 1, 2, 1], 1000.0))
+    >>> found = condition(two, tf.constant(0.5), tf.constant([[90.0, 0.0]]), tf.constant([[3000.0, 0.0]]))
+    >>> mean = tf.reduce_sum(tf.exp(found.log_weights)[..., None] * found.density.mean, 0)
+    >>> mean.numpy().round(4)   # what the first one's clicks say about the second
+    array([[[0.0296, 0.0282]]], dtype=float32)
     """
-    any_draws = tf.nest.map_structure(lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), density)
+    z = tf.reshape(tf.constant(NODES, tf.float32), [-1, 1, 1])
 
-    @tf.function(input_signature=[any_draws], autograph=False)
-    def search(density: Any) -> GroupPosterior:  # used twice, so in the graph once
-        return _whole(effect.condition(density, clicks, impressions, segments, num_segments))
+    def weights(at: Guess) -> Tensor:
+        nodes = at.middle + z * at.scale  # [Q, S, B]
+        rows = density.shift(nodes[..., None]).log_marginal(clicks, impressions)  # [Q, S, B, A]
+        return tf.nn.log_softmax(tf.reduce_sum(rows, -1) - 0.5 * tf.square(nodes / tau), 0)
 
-    def searched() -> GroupPosterior:
-        return search(density)
+    def off(at: Guess, log_weights: Tensor) -> tuple[Tensor, Guess]:
+        share = tf.exp(log_weights)
+        middle = tf.reduce_sum(share * z, 0)
+        spread = tf.sqrt(tf.reduce_sum(share * tf.square(z - middle), 0))  # in guessed standard deviations
+        edge = tf.maximum(share[0], share[-1]) > EDGE
+        moved = Guess(at.middle + middle * at.scale, at.scale * tf.where(edge, tf.maximum(spread, 1.0), tf.maximum(spread, 0.1)))
+        return edge | (spread < NARROW) | (spread > WIDE), moved
 
-    def moved() -> GroupPosterior:
-        middle = search(tf.nest.map_structure(lambda leaf: leaf[None], typical)).nodes  # [Q, 1, G]
-        nodes = middle - draw_shift(effect, density, typical, impressions, segments, num_segments)  # [Q, S, G]
-        rows = density.shift(tf.gather(nodes, segments, axis=-1))
-        log_joint = segment_sum(rows.log_marginal(clicks, impressions), segments, num_segments) - 0.5 * tf.square(nodes / effect.tau)
-        log_weights = tf.nn.log_softmax(log_joint, 0)
-        found = _whole(GroupPosterior(nodes, log_weights, rows.condition(clicks, impressions)))
-        ends = tf.maximum(tf.reduce_max(log_weights[0]), tf.reduce_max(log_weights[-1]))
-        return tf.cond(ends > math.log(EDGE), searched, lambda: found)
+    def go_on(count: Tensor, wrong: Tensor, at: Guess, _: Tensor) -> Tensor:
+        return (count < MOVES) & tf.reduce_any(wrong)
 
-    def unseen() -> GroupPosterior:
-        nodes, log_weights = prior_nodes(effect, density.mean.shape[0])  # [Q, S]
-        nodes, log_weights = (values[:, :, None] + tf.zeros([num_segments]) for values in (nodes, log_weights))
-        return _whole(GroupPosterior(nodes, log_weights, density.shift(tf.gather(nodes, segments, axis=-1))))
+    def move(count: Tensor, wrong: Tensor, at: Guess, log_weights: Tensor) -> tuple[Tensor, Tensor, Guess, Tensor]:
+        moved = off(at, log_weights)[1]
+        at = Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True)))
+        log_weights = weights(at)
+        return count + 1, off(at, log_weights)[0], at, log_weights
 
-    return tf.cond(tf.reduce_any(impressions > 0.0), moved, unseen)
+    guess = place(density, tau, clicks, impressions)
+    log_weights = weights(guess)
+    wrong = off(guess, log_weights)[0]
+    _, _, guess, log_weights = tf.while_loop(go_on, move, (tf.constant(0), wrong, guess, log_weights))
+    nodes = guess.middle + z * guess.scale
+    return Posterior(nodes, log_weights, density.shift(nodes[..., None]).condition(clicks, impressions))
 
 
-def prior_nodes(effect: GroupEffect, draws: int) -> tuple[Tensor, Tensor]:
-    """Nodes of the effect's prior and their normalised log weights, each [Q, S].
+def place(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) -> Guess:
+    """A guess of the effect's posterior: three steps of quasi-likelihood scoring from the gamma prior's closed form.
 
-    Each draw's grid stands a little to the side of its neighbour's: together they are so fine that a quantile over all of them is smooth.
+    With each candidate's prior mean m and spread rho = variance / (m (1 - m)), a count weighs 1 / (1 + (r - 1) rho):
+    sum_a w_a (c_a - r_a m_a(u)) = u / tau^2.
     """
-    turns = min(draws, ROTATION)
-    count = max(COARSE, FINE // turns)
-    step = 2.0 * REACH / (count - 1)
-    side = np.arange(draws) % turns / turns  # [S], in steps
-    z = np.linspace(-REACH, REACH, count)[:, None] + (side - side.mean()) * step  # [Q, S]
-    log_weights = -0.5 * z**2
-    log_weights -= np.log(np.exp(log_weights).sum(0))
-    return effect.tau * tf.constant(z, tf.float32), tf.constant(log_weights, tf.float32)
-
-
-def draw_shift(effect: GroupEffect, density: Any, typical: Any, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> Tensor:
-    """How much higher each draw puts the observed rows of a group than the typical one, as the effect feels it, [S, G].
-
-    sum_a w_a (logit m_sa - logit m_a) / (sum_a w_a + 1 / tau^2),  w_a = 1 / (1 / (r_a m_a (1 - m_a)) + v_a / (m_a (1 - m_a))^2)
-    """
-    slope = typical.mean * (1.0 - typical.mean)
-    weight = impressions * slope / (1.0 + impressions * typical.variance / slope)  # [N], 0 where nothing was shown
-    higher = logit(density.mean) - logit(typical.mean)  # [S, N]
-    held = segment_sum(weight, segments, num_segments) + 1.0 / tf.square(effect.tau)
-    return segment_sum(weight * higher, segments, num_segments) / held
-
-
-def _whole(posterior: GroupPosterior) -> GroupPosterior:
-    """With an axis Q on every leaf of the density, of 1 where it does not vary, so that all branches look alike."""
-    density = tf.nest.map_structure(lambda leaf: leaf if leaf.shape.rank == 4 else leaf[None], posterior.density)
-    return posterior._replace(density=density)
-
-
-def logit(p: Tensor) -> Tensor:
-    """Log odds."""
-    return tf.math.log(p) - tf.math.log1p(-p)
+    mean = density.mean  # [S, B, A]
+    spread = density.variance / (mean * (1.0 - mean))
+    weight = impressions / (1.0 + tf.maximum(impressions - 1.0, 0.0) * spread)
+    seen = tf.reduce_sum(weight * clicks / tf.maximum(impressions, 1.0), -1)  # [S, B]
+    prior = 1.0 / tf.square(tau)
+    u = tf.math.log((seen + prior) / (tf.reduce_sum(weight * mean, -1) + prior))
+    for _ in range(3):
+        here = mean / (mean + (1.0 - mean) * tf.exp(-u)[..., None])
+        expected = weight * here
+        information = tf.reduce_sum(expected * (1.0 - here), -1) + prior
+        u += tf.clip_by_value((seen - tf.reduce_sum(expected, -1) - prior * u) / information, -1.0, 1.0)
+    return Guess(u, tf.math.rsqrt(information))

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from recbayes import __version__
 from recbayes.export import known
@@ -76,6 +77,7 @@ def export(
         )  # a served model is not trained; tracing them takes seconds
         tf.saved_model.save(scorer, str(beside / MODEL), signatures=functions, options=options)
         record = about(scorer, fitted, policy, floor, seed) | {
+            "signatures": signatures(scorer, beside / MODEL),
             "tolerance": {"absolute": known.ABSOLUTE, "relative": known.RELATIVE},
             "known_answers": answers(scorer, functions, rows),
             "files": digests(beside / MODEL),
@@ -94,16 +96,6 @@ def export(
 def about(scorer: Scorer, fitted: Any, policy: Policy, floor: float, seed: int) -> dict[str, Any]:
     """What metadata.json says of the model, the policy, the data and the interface."""
     effect = fitted.group_effect
-    signatures = {
-        name: {
-            "inputs": [entry.to_dict() for entry in scorer.inputs[name]],
-            "outputs": [
-                {"name": out, "dtype": dtype, "shape": list(shape), "meaning": meaning}
-                for out, (dtype, shape, meaning) in OUTPUTS[name].items()
-            ],
-        }
-        for name in scorer.signatures
-    }
     return {
         "format": FORMAT,
         "versions": {
@@ -123,7 +115,21 @@ def about(scorer: Scorer, fitted: Any, policy: Policy, floor: float, seed: int) 
             "recalibration": _recalibration(fitted),
         },
         "policy": {"name": policy.name, "kind": policy.kind, "settings": dict(policy.settings), "floor": floor},
-        "signatures": signatures,
+    }
+
+
+def signatures(scorer: Scorer, folder: Path) -> dict[str, Any]:
+    """What metadata.json says of each input and output; `tensor` is its name in the graph, for servers by the C API."""
+    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].signature_def
+    return {
+        name: {
+            "inputs": [{**entry.to_dict(), "tensor": saved[name].inputs[entry.name].name} for entry in scorer.inputs[name]],
+            "outputs": [
+                {"name": out, "dtype": dtype, "shape": list(shape), "meaning": meaning, "tensor": saved[name].outputs[out].name}
+                for out, (dtype, shape, meaning) in OUTPUTS[name].items()
+            ],
+        }
+        for name in scorer.signatures
     }
 
 

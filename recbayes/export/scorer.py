@@ -9,7 +9,6 @@ Everything with a state (tables, variables) is tracked by this module: the sessi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +16,9 @@ from typing import Any
 import tensorflow as tf
 
 from recbayes.calibration.recalibration import Recalibration, faded
-from recbayes.densities.group_effect import GroupEffect
-from recbayes.export import guards, intervals, page, schema
+from recbayes.densities import BetaMixture
+from recbayes.export import guards, merging, rates, schema
+from recbayes.export.summed import Summed
 from recbayes.policies import Policy, choose, with_floor
 from recbayes.policies.base import learner_name
 from recbayes.predictive import Predictive
@@ -94,23 +94,21 @@ class Scorer(tf.Module):
         Returns: mean, data_stddev, model_stddev, stddev, lower, upper; float32 [N].
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ or counts are impossible.
         """
-        given = guards.after([guards.shapes("click_rate", self.inputs["click_rate"], inputs, "clicks")], inputs)
-        given = guards.after([guards.counts("click_rate", given["clicks"], given["impressions"])], given)
-        clicks, impressions = given["clicks"], given["impressions"]
-        encoded = self.encoder({feature: given[name] for feature, name in self._names.items()})
-        rows = tf.shape(clicks)[0]
-        predictive = self._predictive(encoded, clicks[:, None], impressions[:, None], tf.ones([rows, 1], tf.bool))
-        data, model = predictive.split()
-        lower, upper = self._interval(predictive, encoded, impressions)
+        given = guards.checked("click_rate", self.inputs["click_rate"], inputs, like="clicks")
+        clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
+        density = self.density(self.encoder({feature: given[name] for feature, name in self._names.items()}))
+        levels = [level(q) for q in INTERVAL for level in self._levels()]
+        found = rates.rates(density, self._tau(), clicks, impressions, levels)
+        lower, upper = self._interval(found, density, clicks, impressions)
         outputs = {
-            "mean": predictive.mean,
-            "data_stddev": data,
-            "model_stddev": model,
-            "stddev": predictive.stddev,
+            "mean": found.mean,
+            "data_stddev": found.data_stddev,
+            "model_stddev": found.model_stddev,
+            "stddev": tf.sqrt(tf.square(found.data_stddev) + tf.square(found.model_stddev)),
             "lower": lower,
             "upper": upper,
         }
-        return guards.finite({name: value[:, 0] for name, value in outputs.items()})
+        return guards.finite(outputs)
 
     def decide(self, **inputs: Tensor) -> dict[str, Tensor]:
         """One action a decision.
@@ -122,40 +120,35 @@ class Scorer(tf.Module):
         Returns: action int32 [B], propensity [B], probabilities, mean, stddev [B, A].
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ, counts are impossible, or a decision has no candidate.
         """
-        given = guards.after([guards.shapes("decide", self.inputs["decide"], inputs, "candidates")], inputs)
-        possible = guards.counts("decide", given["clicks"], given["impressions"])
-        given = guards.after([possible, *guards.decision(*(given[name] for name in DECISION))], given)
-        clicks, impressions = given["clicks"], given["impressions"]
+        given = guards.checked("decide", self.inputs["decide"], inputs, like="candidates")
         (candidates, remaining, batch, exploration), seed = (given[name] for name in DECISION), given["seed"]
+        clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
         predictive = self._predictive(self._encode_decisions(given, candidates), clicks, impressions, candidates)
-        shown = tf.cast(tf.reduce_sum(impressions, -1), tf.float32)  # [B]
-        clock = Clock(shown / batch, remaining, batch)
+        clock = Clock(tf.reduce_sum(impressions, -1) / batch, remaining, batch)
         probabilities = self._policy.probabilities(predictive, candidates, clock, fold(seed, 0), exploration=exploration)  # type: ignore[union-attr]
-        decision = choose(self._with_floor(probabilities, candidates), fold(seed, 1))
+        decision = choose(self._with_floor(probabilities, candidates), seed)  # `fold` and the draws of numbers never share a block
         return guards.finite({**decision._asdict(), "mean": predictive.mean, "stddev": predictive.stddev})
 
     def density(self, encoded: Mapping[str, Tensor]) -> Any:
         """The density of each encoded row under each weight draw, from features alone; leaves [S, N, K]."""
         return self._density(self._outputs(encoded, self.weights))
 
-    def _interval(self, predictive: Predictive, encoded: Mapping[str, Tensor], impressions: Tensor) -> list[Tensor]:
-        """The ends of the 90% interval, each [N, 1]: recalibrated if the model is, the less so the more a row's own counts say."""
+    def _levels(self) -> tuple[Callable[[float], float], ...]:
+        """Which quantiles stand for a level: its own, and a recalibrated model's before any counts."""
+        return (float,) if self._recalibration is None else (float, self._recalibration.level)
+
+    def _interval(self, found: rates.Rates, density: Any, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, ...]:
+        """The ends of the 90% interval, each [N]: recalibrated if the model is, the less so the more a row's own counts say."""
         if self._recalibration is None:
-            return intervals.quantiles(predictive, INTERVAL)
-        mapped = [self._recalibration.level(q) for q in INTERVAL]
+            return found.quantiles
+        before = rates.rates(density, self._tau(), tf.zeros_like(clicks), tf.zeros_like(impressions), ())
+        relative = [tf.square(law.data_stddev / law.mean) + tf.square(law.model_stddev / law.mean) for law in (found, before)]
+        left = tf.where(impressions > 0.0, tf.minimum(tf.math.divide_no_nan(*relative), 1.0), 1.0)
+        plain, mapped = found.quantiles[::2], found.quantiles[1::2]
+        return tuple(faded(own, moved, left) for own, moved in zip(plain, mapped, strict=True))
 
-        def unseen() -> list[Tensor]:
-            return intervals.quantiles(predictive, mapped)
-
-        def seen() -> list[Tensor]:
-            none, shown = tf.zeros_like(impressions)[:, None], impressions[:, None] > 0
-            before = self._predictive(encoded, none, none, predictive.present)
-            relative = [tf.square(law.stddev / law.mean) for law in (predictive, before)]
-            left = tf.where(shown, tf.minimum(tf.math.divide_no_nan(*relative), 1.0), 1.0)
-            ends = intervals.quantiles(predictive, (*INTERVAL, *mapped))
-            return [faded(plain, moved, left) for plain, moved in zip(ends[:2], ends[2:], strict=True)]
-
-        return list(tf.cond(tf.reduce_any(impressions > 0), seen, unseen))
+    def _tau(self) -> Tensor | None:
+        return None if self.tau is None else tf.convert_to_tensor(self.tau)
 
     def _encode_decisions(self, inputs: Mapping[str, Tensor], candidates: Tensor) -> dict[str, Tensor]:
         """Encoded features of B x A rows; a context is encoded once and repeated."""
@@ -168,28 +161,16 @@ class Scorer(tf.Module):
         arms = tf.shape(candidates)[1]
         return {name: value if items[name] else tf.repeat(value, arms, axis=0) for name, value in encoded.items()}
 
-    def _predictive(self, encoded: Mapping[str, Tensor], clicks: Tensor, impressions: Tensor, present: Tensor) -> Predictive:
-        """What is known of B x A rows given all their counts; the A rows of one decision share its page effect."""
+    def _predictive(self, encoded: Mapping[str, Tensor], clicks: Tensor, impressions: Tensor, present: Tensor) -> Summed | Predictive:
+        """What is known of B x A candidates given all their counts; the A candidates of one decision share its page effect."""
         shape = tf.shape(clicks)
-        decisions, arms = shape[0], shape[1]
-        own, shown = (tf.cast(tf.reshape(count, [-1]), tf.float32) for count in (clicks, impressions))
-        outputs = self._outputs(encoded, self.weights)  # [S, N, P]
-        density = self._density(outputs)  # [S, N, K]
-        if self.tau is None:
-            conditioned = tf.nest.map_structure(lambda leaf: leaf[None], density.condition(own, shown))  # [1, S, N, K]
-            node_log_weights = tf.zeros(tf.stack([1, tf.shape(density[0])[0], decisions]))
-        else:
-            segments = tf.repeat(tf.range(decisions), arms)
-            effect, typical = GroupEffect(tf.convert_to_tensor(self.tau)), self._density(tf.reduce_mean(outputs, 0))
-            posterior = page.condition(effect, density, typical, own, shown, segments, decisions)
-            conditioned, node_log_weights = posterior.density, posterior.log_weights  # [Q, S, N, K], [Q, S, B]
-
-        def by_decision(leaf: Tensor) -> Tensor:
-            full = tf.shape(leaf)
-            return tf.reshape(leaf, tf.concat([full[:2], shape, full[3:]], 0))  # [Q, S, B, A, K]
-
-        draws = density.mean.shape[0]
-        return Predictive(tf.nest.map_structure(by_decision, conditioned), node_log_weights, tf.fill([draws], -math.log(draws)), present)
+        by_decision = tf.nest.map_structure(
+            lambda leaf: tf.reshape(leaf, tf.concat([[leaf.shape[0]], shape, [leaf.shape[-1]]], 0)), self.density(encoded)
+        )  # [S, B, A, K]
+        if not isinstance(by_decision, BetaMixture):
+            return rates.by_draws(by_decision, self._tau(), clicks, impressions, present)
+        one = merging.merged(by_decision, present)
+        return Summed.of(rates.joined(one, self._tau(), clicks, impressions)[1], present)
 
     def _with_floor(self, probabilities: Tensor, candidates: Tensor) -> Tensor:
         """Raises the policy's own floor to the export's: (1 - own)(1 - added) = 1 - floor."""
