@@ -12,11 +12,11 @@ from recbayes.runtime import start
 
 
 def run(run_folder: Path, *, console: Console) -> dict[str, Any]:
-    """Holds the export of a run against its record.
+    """Holds an export against its record: a run's, or a folder that was copied from one.
 
     Raises: UserError if there is no export.
     """
-    folder = RunFolder.read(run_folder)
+    folder = run_folder if (run_folder / "metadata.json").is_file() else RunFolder.read(run_folder).path
     start()
-    found = rb.check(folder.path)
+    found = rb.check(folder)
     return {"says": str(found), **found.to_dict()}

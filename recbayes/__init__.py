@@ -40,6 +40,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),
     "recbayes.report": ("report",),
+    "recbayes.monitor": ("monitor",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted([*_HOME, "__version__"])

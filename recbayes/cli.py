@@ -79,9 +79,18 @@ def predict(run_folder: RunFolderArgument, rows: Annotated[Path, typer.Argument(
 
 
 @app.command()
-def check(run_folder: RunFolderArgument, as_json: AsJson = False) -> None:
-    """Hold the export against the trained model and its known answers."""
+def check(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an export's.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Hold an export, of a run or by itself, against its record, its known answers and the trained model."""
     _pipeline("check", run_folder, as_json=as_json)
+
+
+@app.command()
+def monitor(run_folder: RunFolderArgument, log: Annotated[Path, typer.Argument(metavar="LOG.parquet")], as_json: AsJson = False) -> None:
+    """Hold served decisions and what came of them against the model that made them."""
+    _pipeline("monitor", run_folder, log, as_json=as_json)
 
 
 @app.command()

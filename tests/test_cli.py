@@ -74,6 +74,7 @@ def test_help_names_every_command():
         "report",
         "predict",
         "check",
+        "monitor",
         "ls",
         "cp",
         "validate",
@@ -203,7 +204,11 @@ def test_a_folder_without_permission_is_told(tmp_path):
 
 
 def test_predict_and_check_want_a_finished_run(tmp_path):
-    for command in (["predict", tmp_path / "none", "rows.parquet", "out.parquet"], ["check", tmp_path / "none"]):
+    for command in (
+        ["predict", tmp_path / "none", "rows.parquet", "out.parquet"],
+        ["check", tmp_path / "none"],
+        ["monitor", tmp_path / "none", "log.parquet"],
+    ):
         done = recbayes(*command)
         assert done.exit_code == 2
         assert "no such run folder" in done.stderr

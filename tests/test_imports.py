@@ -28,6 +28,7 @@ TIERS = [
     {"evaluation"},
     {"export"},
     {"report"},
+    {"monitor"},
     {"configs"},
     {"plugins", "config", "console", "run_folder", "runtime"},
     {"pipelines"},

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -17,7 +21,10 @@ from recbayes.types import UserError
 
 
 class Check(NamedTuple):
-    """What `check` found. passed: names of the checks that hold; reasons: why the others do not, a sentence each.
+    """What `check` found.
+
+    passed: names of the checks that hold; reasons: why the others do not, a sentence each; milliseconds: what a signature takes here to
+    answer its known request, the median of some calls (no check: machines differ).
 
     >>> print(Check(("metadata",), ("files: saved_model.pb is missing",)))
     holds: metadata
@@ -26,6 +33,7 @@ class Check(NamedTuple):
 
     passed: tuple[str, ...]
     reasons: tuple[str, ...]
+    milliseconds: Mapping[str, float] = MappingProxyType({})
 
     @property
     def ok(self) -> bool:
@@ -34,10 +42,11 @@ class Check(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"ok": self.ok, "passed": list(self.passed), "reasons": list(self.reasons)}
+        return {"ok": self.ok, "passed": list(self.passed), "reasons": list(self.reasons), "milliseconds": dict(self.milliseconds)}
 
     def __str__(self) -> str:
-        return "\n".join([*(f"holds: {name}" for name in self.passed), *(f"fails: {reason}" for reason in self.reasons)])
+        times = [f"{name} takes {milliseconds:.1f} ms here" for name, milliseconds in self.milliseconds.items()]
+        return "\n".join([*(f"holds: {name}" for name in self.passed), *(f"fails: {reason}" for reason in self.reasons), *times])
 
 
 def check(folder: str | os.PathLike[str]) -> Check:
@@ -64,6 +73,7 @@ def check(folder: str | os.PathLike[str]) -> Check:
         raise UserError(f"{path}: no export here (no {METADATA}). Run the export stage, or give a run folder")
     passed: list[str] = []
     reasons: list[str] = []
+    times: dict[str, float] = {}
 
     def note(name: str, found: list[str]) -> bool:
         reasons.extend(f"{name}: {reason}" for reason in found)
@@ -74,11 +84,12 @@ def check(folder: str | os.PathLike[str]) -> Check:
     if note("metadata", faults) and note("files", _files(path / MODEL, record)):
         loaded, faults = _loaded(path / MODEL)
         if note("loading", faults) and note("signatures", _signatures(loaded, record)):
-            note("known answers", _known_answers(loaded, record))
+            if note("known answers", _known_answers(loaded, record)):
+                times = _times(loaded, record)
         model = path.parent / "model"
         if model.is_dir() and path.name == "export":
             note("trained model", _parity(model, record))
-    return Check(tuple(passed), tuple(reasons))
+    return Check(tuple(passed), tuple(reasons), times)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -154,6 +165,20 @@ def _known_answers(loaded: Any, record: dict[str, Any]) -> list[str]:
             found.append(f"{name} does not answer: {error}")
             continue
         found += [f"{name}, {reason}" for reason in known.differences(answer["outputs"], got)]
+    return found
+
+
+def _times(loaded: Any, record: dict[str, Any], calls: int = 9) -> dict[str, float]:
+    """Median milliseconds of each signature's known request, after the calls that the known answers were."""
+    found = {}
+    for answer in record["known_answers"]:
+        declared = _declared(record, answer["signature"])
+        request, seconds = known.from_json(answer["inputs"], declared), []
+        for _ in range(calls):
+            start = time.perf_counter()
+            call(loaded.signatures[answer["signature"]], request, declared)
+            seconds.append(time.perf_counter() - start)
+        found[answer["signature"]] = 1e3 * statistics.median(seconds)
     return found
 
 

@@ -11,7 +11,7 @@
 
        request:  u32 inputs, {name, u32 type, u32 rank, i64 sizes.., data}.., u32 outputs, {name}.., u32 threads, u32 times a thread
        answer:   u32 status (0 is ok), message; if ok: u32 outputs, {u32 type, u32 rank, i64 sizes.., data}..,
-                 u32 answers that differed from the first, f64 seconds of each call, thread by thread
+                 u32 answers that differed from the first, then thread by thread f64 seconds of each call, f64 CPU seconds of each
        name, message, and each string of a tensor:  u32 length, bytes.  Other data: row-major, this machine's byte order. */
 
 #include <pthread.h>
@@ -37,7 +37,7 @@ typedef struct {
   TF_Output from[MOST], to[MOST];
   TF_Tensor *given[MOST], *first[MOST]; /* first: the answer that all others must equal */
   TF_Session* session;
-  double* seconds;
+  double *seconds, *busy; /* of each call: on the clock, and of the calling thread's CPU */
 } Work;
 
 /* ---- what a server needs ---- */
@@ -140,9 +140,9 @@ static void fail(const char* message) {
   give(message, strlen(message));
 }
 
-static double now(void) {
+static double now(clockid_t clock) {
   struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return time.tv_sec + 1e-9 * time.tv_nsec;
 }
 
@@ -151,9 +151,10 @@ static void* repeat(void* given) {
   TF_Status* status = TF_NewStatus();
   for (int i = 0; i < work->times; i++) {
     TF_Tensor* answer[MOST] = {NULL};
-    double start = now();
+    double start = now(CLOCK_MONOTONIC), busy = now(CLOCK_THREAD_CPUTIME_ID);
     serve(work, answer, status);
-    work->seconds[i] = now() - start;
+    work->seconds[i] = now(CLOCK_MONOTONIC) - start;
+    work->busy[i] = now(CLOCK_THREAD_CPUTIME_ID) - busy;
     int same = TF_GetCode(status) == TF_OK;
     for (int j = 0; j < work->outputs && same; j++)
       same = memcmp(TF_TensorData(answer[j]), TF_TensorData(work->first[j]), TF_TensorByteSize(answer[j])) == 0;
@@ -176,7 +177,8 @@ static void answer(Model* model, Work* work, int threads) {
   uint32_t differing = 0;
   for (int i = 0; i < threads; i++) {
     each[i] = *work;
-    each[i].seconds = calloc(work->times, sizeof(double));
+    each[i].seconds = calloc(2 * work->times + 1, sizeof(double));
+    each[i].busy = each[i].seconds + work->times;
     pthread_create(&handles[i], NULL, repeat, &each[i]);
   }
   for (int i = 0; i < threads; i++) pthread_join(handles[i], NULL);
@@ -186,7 +188,7 @@ static void answer(Model* model, Work* work, int threads) {
   for (int i = 0; i < work->outputs; i++) write_tensor(work->first[i]);
   for (int i = 0; i < threads; i++) differing += each[i].differing;
   give_number(differing);
-  for (int i = 0; i < threads; i++) give(each[i].seconds, work->times * sizeof(double));
+  for (int i = 0; i < threads; i++) give(each[i].seconds, 2 * work->times * sizeof(double));
   for (int i = 0; i < threads; i++) free(each[i].seconds);
   free(each);
   free(handles);
@@ -224,10 +226,10 @@ static void ask(Model* model, uint32_t inputs) {
 
 int main(int count, char** arguments) {
   if (count < 2) return fprintf(stderr, "consumer EXPORT/1 [threads] < requests > answers\n"), 2;
-  double start = now(), seconds;
+  double start = now(CLOCK_MONOTONIC), seconds;
   Model model = load(arguments[1], count > 2 ? atoi(arguments[2]) : 0);
   if (TF_GetCode(model.status) != TF_OK) return fprintf(stderr, "%s: %s\n", arguments[1], TF_Message(model.status)), 1;
-  seconds = now() - start;
+  seconds = now(CLOCK_MONOTONIC) - start;
   give(&seconds, sizeof seconds); /* first of all: how long it took to load */
   fflush(stdout);
   for (uint32_t inputs; take(&inputs, sizeof inputs);) ask(&model, inputs);

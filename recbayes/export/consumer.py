@@ -27,11 +27,16 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class Answer(NamedTuple):
-    """What the program answered: outputs by name; answers that differed from the first; seconds of each call, [threads, times]."""
+    """What the program answered.
+
+    outputs: by name; differing: answers of the repeated calls that were not the first's, bit by bit; seconds of each of them, and
+    cpu_seconds that it kept its thread busy: [threads, times]. On a busy machine the latter say what the former would be on a quiet one.
+    """
 
     outputs: dict[str, Array]
     differing: int
     seconds: Array
+    cpu_seconds: Array
 
 
 class Refused(RuntimeError):
@@ -90,7 +95,9 @@ class Consumer:
     def __enter__(self) -> Consumer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None = None, error: BaseException | None = None, at: TracebackType | None = None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None = None, error: BaseException | None = None, at: TracebackType | None = None
+    ) -> None:
         for name in ("stdin", "stdout", "stderr"):
             self._pipe(name).close()
         self.process.wait()
@@ -120,7 +127,8 @@ class Consumer:
         count = self._number()
         outputs = {entry["name"]: self._array() for entry in declared["outputs"][:count]}
         differing = self._number()
-        return Answer(outputs, differing, np.frombuffer(self._read(8 * threads * times), np.float64).reshape(threads, times))
+        clocks = np.frombuffer(self._read(16 * threads * times), np.float64).reshape(threads, 2, times)
+        return Answer(outputs, differing, clocks[:, 0], clocks[:, 1])
 
     def _pipe(self, name: str) -> Any:
         return getattr(self.process, name)

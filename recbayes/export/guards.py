@@ -14,7 +14,6 @@ import tensorflow as tf
 from recbayes.export.schema import Input
 from recbayes.types import Tensor
 
-
 LARGEST = 1e9
 """Impressions beyond which float32 no longer tells what clicks say."""
 
@@ -24,8 +23,8 @@ def checked(signature: str, declared: Sequence[Input], given: Mapping[str, Tenso
 
     What is looked at in every call is few operations; which input is wrong, and where, is found out only when one is.
     """
-    lengths = shapes(declared, given, like)
-    with tf.control_dependencies([_told(tf.reduce_any(lengths), lambda: lengths_differ(signature, declared, given, like, lengths))]):
+    differ = tf.reduce_any(tf.not_equal(*(tf.concat(axes, 0) for axes in shapes(declared, given, like))))
+    with tf.control_dependencies([_told(differ, lambda: lengths_differ(signature, declared, given, like))]):
         given = {name: tf.identity(value) for name, value in given.items()}
     wrong = values(signature, given)
     bad = tf.reduce_any(tf.stack([tf.reduce_any(where) for where, _ in wrong]))
@@ -59,20 +58,18 @@ def refuse(bad: Tensor, message: str) -> Any:
     return tf.debugging.Assert(tf.equal(tf.size(places), 0), [message, "at (row-major)", places[:5]], summarize=5)
 
 
-def shapes(declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> Tensor:
-    """Which inputs do not agree on their axes with the input `like`, bool, one an input."""
-    axes = tf.shape(given[like])
-    length = {axis: axes[i] for i, axis in enumerate(next(i for i in declared if i.name == like).shape)}
-    bad = []
-    for entry in declared:
-        wanted = [length.get(axis, axis) for axis in entry.shape]
-        bad.append(tf.reduce_any(tf.not_equal(tf.shape(given[entry.name]), tf.stack(wanted))) if wanted else tf.constant(False))
-    return tf.stack(bad)
+def shapes(declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> tuple[list[Tensor], list[Tensor]]:
+    """The axes of each input, and what they must be to agree with those of the input `like`."""
+    axes = tf.unstack(tf.shape(given[like]))
+    length = dict(zip(next(entry.shape for entry in declared if entry.name == like), axes, strict=True))
+    wanted = [tf.stack([length.get(axis, axis) for axis in entry.shape]) for entry in declared if entry.shape]
+    return [tf.shape(given[entry.name]) for entry in declared if entry.shape], wanted
 
 
-def lengths_differ(signature: str, declared: Sequence[Input], given: Mapping[str, Tensor], like: str, bad: Tensor) -> Any:
+def lengths_differ(signature: str, declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> Any:
     """Fails with the names of the inputs that do not fit."""
-    names = tf.boolean_mask(tf.constant([entry.name for entry in declared]), bad)
+    bad = [tf.reduce_any(tf.not_equal(*pair)) for pair in zip(*shapes(declared, given, like), strict=True)]
+    names = tf.boolean_mask(tf.constant([entry.name for entry in declared if entry.shape]), tf.stack(bad))
     message = f"{signature}: these inputs' lengths do not fit those of {like}:"
     return tf.debugging.Assert(tf.equal(tf.size(names), 0), [message, names, like, tf.shape(given[like])], summarize=100)
 

@@ -1,10 +1,10 @@
 """The page effect of a request, at a fraction of the cost of `GroupEffect.condition`.
 
-That one looks through all of the effect's range in four passes over every candidate, draw and node. Here the nodes stand around a guess that
-costs hardly a logarithm (scoring of the beta-binomial's quasi-likelihood), and are only moved where the weights found at them say that the
-guess was off: nearly never, so one pass is the rule. Decisions are rectangles [B, A]: no segments.
+That one looks through all of the effect's range in four passes over every candidate, draw and node. Here the nodes stand around a guess
+that costs hardly a logarithm (scoring of the beta-binomial's quasi-likelihood), and are only moved where the weights found at them say that
+the guess was off: nearly never, so one pass is the rule. Decisions are rectangles [B, A]: no segments.
 
-Error, against a grid of a thousand nodes in float64: means within 1e-3 of their value, standard deviations within 2e-3, mostly 1e-5 (tests).
+Error, against a fine grid in float64: 1e-4 of means and standard deviations, 2e-3 where clicks have five digits (tests).
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recbayes.types import Tensor
+from recbayes.densities import BetaMixture
+from recbayes.types import Array, Tensor
 
-NODES = np.linspace(-5.0, 5.0, 13)
-"""In posterior standard deviations, as far as the guess is right."""
-EDGE, NARROW, WIDE = 1e-3, 0.65, 1.35
+REACH, NODES = 5.0, 17
+"""Where the nodes lie, in posterior standard deviations as far as the guess is right, and how many: components whose spreads differ by a
+factor three are still told apart by them."""
+ROTATION, COARSE, FINE = 8, 25, 66
+"""Where a law is to be smooth: draws after which the places of the nodes repeat, nodes of each draw and of all draws together, at least."""
+EDGE, NARROW, WIDE = 2e-4, 0.65, 1.25
 """The guess is off where an outermost node holds more weight, or the standard deviation found is less or more than the guess times that."""
 MOVES = 12
 
@@ -33,7 +37,7 @@ class Guess(NamedTuple):
 class Posterior(NamedTuple):
     """What the counts say: density, leaves [Q, S, B, A, K], all counts seen; log_weights of nodes [Q, S, B], normalised over Q.
 
-    nodes: of the effect, [Q, S, B].
+    nodes: of the effect, [Q, S, B]. Q is 1 in leaves that do not vary along it.
     """
 
     nodes: Tensor
@@ -41,7 +45,7 @@ class Posterior(NamedTuple):
     density: Any
 
 
-def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) -> Posterior:
+def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor, *, smooth: bool = False) -> Posterior:
     """Candidates of decisions that share an effect, all their counts seen.
 
     Args:
@@ -49,6 +53,7 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) ->
       tau: standard deviation of the effect, [] or [B].
       clicks: float32 [B, A].
       impressions: float32 [B, A].
+      smooth: with so many nodes that a quantile over all of them is smooth; moments need no more than `NODES`.
 
     >>> from recbayes.densities import BetaMixture
     >>> two = BetaMixture(tf.zeros([1, 1, 2, 1]), tf.fill([1, 1, 2, 1], 0.02), tf.fill([1, 1, 2, 1], 1000.0))
@@ -57,36 +62,100 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) ->
     >>> mean.numpy().round(4)   # what the first one's clicks say about the second
     array([[[0.0296, 0.0282]]], dtype=float32)
     """
-    z = tf.reshape(tf.constant(NODES, tf.float32), [-1, 1, 1])
+    z = tf.constant(places(density.mean.shape[0] if smooth else None)[..., None], tf.float32)  # [Q, S or 1, 1]
+    beta = isinstance(density, BetaMixture)
 
-    def weights(at: Guess) -> Tensor:
+    def look(at: Guess) -> Looked:
         nodes = at.middle + z * at.scale  # [Q, S, B]
-        rows = density.shift(nodes[..., None]).log_marginal(clicks, impressions)  # [Q, S, B, A]
-        return tf.nn.log_softmax(tf.reduce_sum(rows, -1) - 0.5 * tf.square(nodes / tau), 0)
-
-    def off(at: Guess, log_weights: Tensor) -> tuple[Tensor, Guess]:
+        rows = density.shift(nodes[..., None])
+        seen = component_log_weights(rows, clicks, impressions) if beta else rows.log_marginal(clicks, impressions)
+        each = tf.reduce_logsumexp(seen, -1) if beta else seen  # [Q, S, B, A]
+        log_weights = tf.nn.log_softmax(tf.reduce_sum(each, -1) - 0.5 * tf.square(nodes / tau), 0)
         share = tf.exp(log_weights)
-        middle = tf.reduce_sum(share * z, 0)
-        spread = tf.sqrt(tf.reduce_sum(share * tf.square(z - middle), 0))  # in guessed standard deviations
+        middle = tf.reduce_sum(share * z, 0)  # in guessed standard deviations, like the spread
+        spread = tf.sqrt(tf.reduce_sum(share * tf.square(z - middle), 0))
         edge = tf.maximum(share[0], share[-1]) > EDGE
-        moved = Guess(at.middle + middle * at.scale, at.scale * tf.where(edge, tf.maximum(spread, 1.0), tf.maximum(spread, 0.1)))
-        return edge | (spread < NARROW) | (spread > WIDE), moved
+        moved = Guess(at.middle + middle * at.scale, at.scale * tf.maximum(spread, tf.where(edge, 1.0, 0.1)))
+        wrong = edge | (spread < NARROW) | (spread > WIDE)
+        return Looked(at, log_weights, seen, Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True))), wrong)
 
-    def go_on(count: Tensor, wrong: Tensor, at: Guess, _: Tensor) -> Tensor:
-        return (count < MOVES) & tf.reduce_any(wrong)
+    def go_on(count: Tensor, looked: Looked) -> Tensor:
+        return (count < MOVES) & tf.reduce_any(looked.wrong)
 
-    def move(count: Tensor, wrong: Tensor, at: Guess, log_weights: Tensor) -> tuple[Tensor, Tensor, Guess, Tensor]:
-        moved = off(at, log_weights)[1]
-        at = Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True)))
-        log_weights = weights(at)
-        return count + 1, off(at, log_weights)[0], at, log_weights
+    found = tf.while_loop(
+        go_on, lambda count, looked: (count + 1, look(looked.better)), (tf.constant(0), look(place(density, tau, clicks, impressions)))
+    )[1]
+    nodes = found.at.middle + z * found.at.scale
+    rows = density.shift(nodes[..., None])
+    seen = conditioned(rows, found.seen, clicks, impressions) if beta else rows.condition(clicks, impressions)
+    whole = tf.nest.map_structure(lambda leaf: leaf if leaf.shape.rank == nodes.shape.rank + 2 else leaf[None], seen)
+    return Posterior(nodes, found.log_weights, whole)
 
-    guess = place(density, tau, clicks, impressions)
-    log_weights = weights(guess)
-    wrong = off(guess, log_weights)[0]
-    _, _, guess, log_weights = tf.while_loop(go_on, move, (tf.constant(0), wrong, guess, log_weights))
-    nodes = guess.middle + z * guess.scale
-    return Posterior(nodes, log_weights, density.shift(nodes[..., None]).condition(clicks, impressions))
+
+def places(draws: int | None) -> Array:
+    """Nodes in standard deviations, [Q, 1]; of so many draws [Q, S], each draw's a little to the side of its neighbour's.
+
+    >>> places(None).shape, places(1).shape, places(64).shape
+    ((17, 1), (66, 1), (25, 64))
+    """
+    if draws is None:
+        return np.linspace(-REACH, REACH, NODES)[:, None]
+    turns = min(draws, ROTATION)
+    count = max(COARSE, FINE // turns)
+    side = np.arange(draws) % turns / turns  # in steps
+    return np.linspace(-REACH, REACH, count)[:, None] + (side - side.mean()) * 2.0 * REACH / (count - 1)
+
+
+class Looked(NamedTuple):
+    """What the nodes around a guess show: their log weights [Q, S, B], what the density says of the counts there, and a better guess."""
+
+    at: Guess
+    log_weights: Tensor
+    seen: Tensor
+    better: Guess
+    wrong: Tensor
+
+
+def component_log_weights(density: BetaMixture, clicks: Tensor, impressions: Tensor) -> Tensor:
+    """Log of weight times the count's probability, a component, but for the binomial coefficient, [..., K].
+
+    log Gamma(a + c) / Gamma(a) + log Gamma(b + d) / Gamma(b) - log Gamma(n + r) / Gamma(n), by Stirling's series at each argument plus 4,
+    the large terms paired before they are rounded. In float32 the error is under 5e-4 nats for hundreds of clicks and concentrations of
+    thousands, under .02 where clicks or concentrations have five digits: there the row's own counts say nearly all, whatever the
+    weights. `densities.special.log_beta_binomial` is more exact, by six times the operations, which is what a small request costs.
+    """
+    clicks, impressions = clicks[..., None], impressions[..., None]
+    n = density.concentrations
+    a, b, whole, size = n * density.means, n * (1.0 - density.means), n + impressions + 4.0, n + 4.0
+    a_post, b_post = a + clicks, b + impressions - clicks
+    log_a_post, log_a = tf.math.log((a_post + 4.0) / whole), tf.math.log((a + 4.0) / size)
+    log_b_post, log_b = tf.math.log1p(-a_post / whole), tf.math.log1p(-a / size)
+    large = a_post * log_a_post - a * log_a + b_post * log_b_post - b * log_b
+    half = 3.5 * (log_a_post - log_a + log_b_post - log_b)
+    rising = _log_rising(a_post) - _log_rising(a) + (_log_rising(b_post) - _log_rising(b))
+    series = _series(a_post + 4.0) - _series(a + 4.0) + (_series(b_post + 4.0) - _series(b + 4.0))
+    fixed = 3.5 * tf.math.log(whole / size) + _series(size) - _series(whole) + _log_rising(whole - 4.0) - _log_rising(n)
+    return density.log_weights + fixed + large + half - rising + series
+
+
+def conditioned(density: BetaMixture, component_log_weights: Tensor, clicks: Tensor, impressions: Tensor) -> BetaMixture:
+    """`BetaMixture.condition`, its weights known."""
+    clicks, impressions = clicks[..., None], impressions[..., None]
+    concentrations = density.concentrations + impressions
+    means = density.means + (clicks - impressions * density.means) / concentrations
+    return BetaMixture(tf.nn.log_softmax(component_log_weights, -1), means, concentrations)
+
+
+def _log_rising(x: Tensor) -> Tensor:
+    """The log of x (x + 1) (x + 2) (x + 3)."""
+    y = x * (x + 3.0)
+    return tf.math.log(y * (y + 2.0))
+
+
+def _series(z: Tensor) -> Tensor:
+    """What Stirling's formula leaves out of lgamma, to 1e-6 at z = 4."""
+    inverse = 1.0 / z
+    return inverse * (1 / 12 - inverse * inverse * (1 / 360 - inverse * inverse * (1 / 1260)))
 
 
 def place(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) -> Guess:

@@ -1,10 +1,13 @@
-"""`predict`: click rates of every row of a Parquet file, streamed, from features alone."""
+"""`predict`: click rates of every row of a Parquet file, streamed, from features alone, resumable."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ import tensorflow as tf
 
 from recbayes.export.schema import OUTPUTS
 from recbayes.export.scorer import Scorer
+from recbayes.log.counts import equal_rows
 from recbayes.types import UserError
 
 COLUMNS = tuple(OUTPUTS["click_rate"])
+SLICE = 1024
+"""Rows in one call of the graph: what one takes grows with them."""
 
 
 def predict(
@@ -25,12 +31,14 @@ def predict(
     rows: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    batch_rows: int = 1024,
+    batch_rows: int = 16_384,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Writes the rows with mean, data_stddev, model_stddev, stddev, lower and upper of their click rates beside them.
 
-    Order and columns are kept; memory does not depend on the number of rows; the file appears when it is whole.
+    Order and columns are kept; memory does not depend on the number of rows; the file appears when it is whole. What was predicted before a
+    kill stays in a hidden folder beside it, and the same call goes on from there. Rows of a batch that agree in every feature are
+    computed once.
 
     Args:
       source: a fitted model, or a run folder.
@@ -48,52 +56,105 @@ def predict(
     Traceback (most recent call last):
     recbayes.types.UserError: nowhere.parquet: no such file
     """
-    file, target, done = _open(Path(rows)), Path(out), 0
+    file, target = _open(Path(rows)), Path(out)
     if not target.parent.is_dir() or target.is_dir():
         what = "is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise UserError(f"{out}: {what}. Name a file to write, in a folder that is there")
     clash = sorted(set(COLUMNS) & set(file.schema_arrow.names))
     if clash:
         raise UserError(f"{rows}: has columns {', '.join(clash)}, the names of predictions. Rename or drop them")
-    score = scorer(source)
-    schema = pa.schema([*file.schema_arrow, *(pa.field(name, pa.float32()) for name in COLUMNS)])
-    descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    os.close(descriptor)
+    score, parts = scorer(source), target.with_name(f".{target.name}-parts")
+    _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": batch_rows, "model": score.model})
     try:
-        with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
-            for table in _batches(file, batch_rows):
-                predicted = score(table)
-                for name in COLUMNS:
-                    table = table.append_column(pa.field(name, pa.float32()), pa.array(predicted[name]))
-                writer.write_table(table)
-                done += len(table)
-                if progress is not None:
-                    progress(done, file.metadata.num_rows)
-        os.chmod(beside, 0o644)
-        os.replace(beside, target)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+        done = _parts(file, parts, score, batch_rows, progress)
+    except UserError:
+        shutil.rmtree(parts)  # what can't be predicted now can't later
+        raise
+    _assemble(file, parts, target, batch_rows)
+    shutil.rmtree(parts)
     return done
 
 
-def scorer(source: Any) -> Callable[[Any], dict[str, np.ndarray]]:
-    """Columns -> click rates as NumPy arrays, by the graph that the export serves."""
-    fitted = source
+def _parts(file: pq.ParquetFile, parts: Path, score: Scored, batch_rows: int, progress: Callable[[int, int], None] | None) -> int:
+    """The predictions of each batch, a file each, those that are there left out."""
+    done = 0
+    for number, table in enumerate(_batches(file, batch_rows)):
+        part = parts / f"{number}.parquet"
+        if not part.exists():
+            predicted = score(table)
+            pq.write_table(pa.table({name: pa.array(predicted[name]) for name in COLUMNS}), parts / "unfinished")
+            os.replace(parts / "unfinished", part)
+        done += len(table)
+        if progress is not None:
+            progress(done, file.metadata.num_rows)
+    return done
+
+
+def _assemble(file: pq.ParquetFile, parts: Path, target: Path, batch_rows: int) -> None:
+    """Rows and predictions into one file, which appears when it is whole."""
+    schema = pa.schema([*file.schema_arrow, *(pa.field(name, pa.float32()) for name in COLUMNS)])
+    with pq.ParquetWriter(parts / "whole", schema, compression="zstd", compression_level=1) as writer:
+        for number, table in enumerate(_batches(file, batch_rows)):
+            predicted = pq.read_table(parts / f"{number}.parquet")
+            for name in COLUMNS:
+                table = table.append_column(pa.field(name, pa.float32()), predicted[name])
+            writer.write_table(table)
+    os.replace(parts / "whole", target)
+
+
+def _resumable(parts: Path, what: dict[str, Any]) -> None:
+    """Keeps the parts of a killed call if it was about the same rows and model, else begins anew."""
+    about, text = parts / "about.json", json.dumps(what)
+    if about.is_file() and about.read_text(encoding="utf-8") == text:
+        return
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    about.write_text(text, encoding="utf-8")
+
+
+def _identity(path: Path) -> list[Any]:
+    """What changes when a file does."""
+    found = path.stat()
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
+
+
+class Scored:
+    """Columns -> click rates as NumPy arrays, by the graph that the export serves. model: tells one model from another."""
+
+    def __init__(self, fitted: Any) -> None:
+        served = Scorer(fitted)
+        self._encoder, self._function = served.encoder, served.functions()["click_rate"]
+        self._names = {entry.feature: entry for entry in served.inputs["click_rate"] if entry.feature}
+        digest = hashlib.sha256(repr((fitted.family, getattr(fitted, "recalibration", None))).encode())
+        for tensor in [*served.weights, *served.network_values, *([] if served.tau is None else [served.tau])]:
+            digest.update(np.ascontiguousarray(tensor).tobytes())
+        self.model = digest.hexdigest()
+
+    def __call__(self, columns: Any) -> dict[str, np.ndarray]:
+        """Of a table's rows, [N]; rows that agree in every feature are computed once, in slices on all cores."""
+        self._encoder.raw(columns.slice(0, 0))  # says which column is missing
+        code, number = equal_rows(columns, list(self._names))
+        first = np.full(number, len(code), np.int64)
+        np.minimum.at(first, code, np.arange(len(code)))
+        raw = self._encoder.raw(columns.take(pa.array(first)))
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+            found = list(pool.map(lambda start: self._slice(raw, start, number), range(0, max(number, 1), SLICE)))
+        return {name: np.concatenate([part[name] for part in found])[code] for name in COLUMNS}
+
+    def _slice(self, raw: dict[str, np.ndarray], start: int, number: int) -> dict[str, np.ndarray]:
+        stop = min(start + SLICE, number)
+        none = tf.zeros([stop - start], tf.int64)
+        features = {self._names[name].name: tf.constant(value[start:stop], self._names[name].dtype) for name, value in raw.items()}
+        return {name: value.numpy() for name, value in self._function(**features, clicks=none, impressions=none).items()}
+
+
+def scorer(source: Any) -> Scored:
+    """Of a fitted model, or of a run folder's."""
     if isinstance(source, str | os.PathLike):
         from recbayes.fitted import load
 
-        fitted = load(Path(source) / "model")
-    served = Scorer(fitted)
-    function = served.functions()["click_rate"]
-    names = {entry.feature: entry for entry in served.inputs["click_rate"] if entry.feature}
-
-    def score(columns: Any) -> dict[str, np.ndarray]:
-        raw = served.encoder.raw(columns)
-        none = tf.zeros([len(next(iter(raw.values())))], tf.int64)
-        features = {names[feature].name: tf.constant(value, names[feature].dtype) for feature, value in raw.items()}
-        return {name: value.numpy() for name, value in function(**features, clicks=none, impressions=none).items()}
-
-    return score
+        return Scored(load(Path(source) / "model"))
+    return Scored(source)
 
 
 def _open(path: Path) -> pq.ParquetFile:

@@ -61,9 +61,7 @@ def rates(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor,
     return found
 
 
-def merged(
-    density: BetaMixture, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]
-) -> tuple[Rates, Tensor]:
+def merged(density: BetaMixture, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
     """By merged draws, and the rows for which that is as good, bool [N]."""
     rows = tf.nest.map_structure(lambda leaf: leaf[:, :, None], density)  # [S, N, 1, K]
     one = merging.merged(rows, tf.ones_like(clicks, tf.bool)[:, None])
@@ -97,22 +95,18 @@ LEAST = 1e-8
 
 def drawn(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
     """Draw by draw, quantiles by search."""
-    law = by_draws(
-        tf.nest.map_structure(lambda leaf: leaf[:, :, None], density), tau, clicks[:, None], impressions[:, None], tf.ones_like(clicks, tf.bool)[:, None]
-    )
+    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, None], density)
+    law = by_draws(rows, tau, clicks[:, None], impressions[:, None], tf.ones_like(clicks, tf.bool)[:, None], smooth=bool(shares))
     data, model = law.split()
     return Rates(law.mean[:, 0], data[:, 0], model[:, 0], tuple(law.quantile(q)[:, 0] for q in shares))
 
 
-def by_draws(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, present: Tensor) -> Predictive:
-    """Every draw kept, equally weighted, each with nodes of its own; leaves [S, B, A, K], counts [B, A]."""
+def by_draws(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, present: Tensor, *, smooth: bool = False) -> Predictive:
+    """Every draw kept, equally weighted, each with nodes of its own; leaves [S, B, A, K], counts [B, A]. smooth: as in `page.condition`."""
     draws = density.mean.shape[0]
     if tau is None:
-        seen, log_weights = tf.nest.map_structure(lambda leaf: leaf[None], density.condition(clicks, impressions)), None
-    else:
-        posterior = page.condition(density, tau, clicks, impressions)
-        seen, log_weights = posterior.density, posterior.log_weights
-        seen = tf.nest.map_structure(lambda leaf: leaf if leaf.shape.rank == 5 else leaf[None], seen)
-    if log_weights is None:
+        seen = tf.nest.map_structure(lambda leaf: leaf[None], density.condition(clicks, impressions))
         log_weights = tf.zeros(tf.stack([1, draws, tf.shape(clicks)[0]]))
+    else:
+        _, log_weights, seen = page.condition(density, tau, clicks, impressions, smooth=smooth)
     return Predictive(seen, log_weights, tf.fill([draws], -math.log(draws)), present)

@@ -1,8 +1,8 @@
 """What a policy sees of a served decision: the answers of `Predictive`, components summed up by their first two moments at each node.
 
-Means and standard deviations are exact given the nodes; a joint draw takes one node for all candidates of a decision, and for each the beta of
-its mean and variance there, by one normal. All its random numbers come from one call of the generator: uncompiled, as it is served, a
-call is a hundred small operations, which cost more than the numbers.
+Means and standard deviations are exact given the nodes; a joint draw takes one node for all candidates of a decision, and for each the
+beta of its mean and variance there, by one normal. All its random numbers come from one call of the generator: uncompiled, as it is served,
+a call is a hundred small operations, which cost more than the numbers.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Predictions of a whole Parquet file: streamed, in order, whole or not at all."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
-from recbayes.export import predict
+from recbayes.export import predict, predicting
 from recbayes.types import UserError
 
 COLUMNS = ["mean", "data_stddev", "model_stddev", "stddev", "lower", "upper"]
@@ -53,8 +55,8 @@ def test_the_run_folder_predicts_what_its_model_does(run_folder, fitted, parquet
     np.testing.assert_allclose(out.data_stddev**2 + out.model_stddev**2, out["stddev"] ** 2, rtol=1e-4)
 
 
-def test_a_failed_prediction_leaves_the_old_file(plain, parquet, tmp_path):
-    """Half a file looks like a whole one."""
+def test_a_killed_prediction_leaves_the_old_file_and_goes_on(plain, parquet, tmp_path, monkeypatch):
+    """Half a file looks like a whole one, or hours of work are lost; or another model's half is taken for this one's."""
     out = tmp_path / "out.parquet"
     out.write_text("old")
 
@@ -65,7 +67,36 @@ def test_a_failed_prediction_leaves_the_old_file(plain, parquet, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         predict(plain, parquet, out, batch_rows=10, progress=stop)
     assert out.read_text() == "old"
+    seen = []
+    score = predicting.Scored.__call__
+    monkeypatch.setattr(predicting.Scored, "__call__", lambda self, table: seen.extend(table["id"].to_pylist()) or score(self, table))
+    predict(plain, parquet, out, batch_rows=10)
+    assert seen == list(range(30, 40))
+    whole = pd.read_parquet(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "rows.parquet"]
+    with pytest.raises(KeyboardInterrupt):
+        predict(plain, parquet, out, batch_rows=10, progress=stop)
+    seen.clear()
+    moved = dataclasses.replace(plain, state=tf.nest.map_structure(lambda t: t + 0.1, plain.state))
+    predict(moved, parquet, out, batch_rows=10)
+    assert seen == list(range(40))
+    again = pd.read_parquet(out)
+    assert (again["mean"] != whole["mean"]).all()
+    pd.testing.assert_series_equal(again.id, whole.id)
+
+
+def test_equal_rows_are_computed_once(plain, parquet, tmp_path, monkeypatch):
+    """A log of a million showings of a hundred items takes as long as a million items; or a row gets its neighbour's answer."""
+    table = pq.read_table(parquet)
+    pq.write_table(table.take(pa.array([3, 1, 3, 3, 1, 5, 3])), tmp_path / "again.parquet")
+    sizes = []
+    part = predicting.Scored._slice
+    monkeypatch.setattr(predicting.Scored, "_slice", lambda self, raw, *at: sizes.append(len(raw["headline"])) or part(self, raw, *at))
+    predict(plain, tmp_path / "again.parquet", tmp_path / "out.parquet")
+    predict(plain, parquet, tmp_path / "all.parquet")
+    out, alone = pd.read_parquet(tmp_path / "out.parquet"), pd.read_parquet(tmp_path / "all.parquet").set_index("id")
+    assert sizes[0] == 3
+    np.testing.assert_allclose(out["mean"], alone["mean"].loc[out.id], rtol=1e-5)
 
 
 def test_what_can_not_be_predicted_is_said(plain, parquet, tmp_path):
@@ -105,7 +136,7 @@ def test_memory_does_not_grow_with_the_file(plain, tmp_path):
             writer.write_table(pa.table({"headline": texts, "image-id": list(range(1000))}, schema))
     code = """
 import resource, sys
-from recbayes.export import predict
+from recbayes.export import predict, predicting
 from recbayes.fitted import load
 peaks = []
 predict(load(sys.argv[1] + "/run/model"), sys.argv[1] + "/big.parquet", sys.argv[1] + "/out.parquet", batch_rows=500,

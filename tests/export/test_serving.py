@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import betaln, expit, logit, logsumexp
 
 import recbayes as rb
-from recbayes.export import Scorer, known
+from recbayes.export import Scorer, known, rates
 from recbayes.export.saving import call
 
 
@@ -134,22 +134,26 @@ print("agrees", len(metadata["known_answers"]))
     assert done.stdout.strip() == "agrees 2", done.stderr[-2000:]
 
 
-def reference(scorer, inputs):
-    """mean, data_stddev and model_stddev [B, A] of a decide request by a fine grid in float64: law of total variance, written out."""
+def drawn(scorer, inputs):
+    """The density of each candidate under each weight draw, float64 leaves [S, B, A, K]."""
     decisions, arms = inputs["candidates"].shape
     raw = {e.feature: inputs[e.name] for e in scorer.inputs["decide"] if e.feature}
     flat = {}
     for name, values in raw.items():
         flat[name] = np.repeat(values, arms, 0) if scorer.encoder.specs[name].side == "context" else values.reshape(-1, *values.shape[2:])
     leaves = [np.asarray(leaf, np.float64) for leaf in scorer.density(scorer.encoder(flat))]
-    log_weights, means, concentrations = (leaf.reshape(leaf.shape[0], decisions, arms, -1) for leaf in leaves)  # [S, B, A, K]
+    return [leaf.reshape(leaf.shape[0], decisions, arms, -1) for leaf in leaves]
+
+
+def reference(leaves, tau, inputs):
+    """mean, data_stddev, model_stddev [B, A] by a fine grid in float64: law of total variance, written out. tau: [] or [B]."""
+    log_weights, means, concentrations = leaves
     clicks, misses = inputs["clicks"][..., None], (inputs["impressions"] - inputs["clicks"])[..., None]
-    tau = float(scorer.tau)
-    u = np.linspace(-6, 6, 1201)[:, None, None, None, None] * tau
-    p = expit(logit(means) + u)  # [U, S, B, A, K]
+    z = np.linspace(-6, 6, 1201)[:, None, None, None, None]
+    p = expit(logit(means) + z * np.reshape(tau, (-1, 1, 1)))  # [U, S, B, A, K]
     a, b = p * concentrations, (1 - p) * concentrations
     joint = log_weights + betaln(a + clicks, b + misses) - betaln(a, b)
-    node = logsumexp(joint, -1).sum(-1) - 0.5 * (u[..., 0, 0] / tau) ** 2  # [U, S, B]
+    node = logsumexp(joint, -1).sum(-1) - 0.5 * z[..., 0, 0] ** 2  # [U, S, B]
     node = np.exp(node - logsumexp(node, 0))[..., None]
     weight = np.exp(joint - logsumexp(joint, -1, keepdims=True))
     total = concentrations + clicks + misses
@@ -161,14 +165,27 @@ def reference(scorer, inputs):
     return mean_s.mean(0), np.sqrt(data.mean(0)), mean_s.std(0)
 
 
+def one_draw(leaves, tau):
+    """The draws merged by moments, leaves [1, B, A, K], and the standard deviation of what the candidates share, [B]."""
+    weights, means, concentrations = np.exp(leaves[0]), *leaves[1:]
+    moved = logit((weights * means).sum(-1))
+    common = (moved - moved.mean(0)).mean(-1)  # [S, B]
+    still = expit(logit(means) - common[..., None, None])
+    mean = np.average(still, 0, weights)
+    variance = np.average(still * (1 - still) / (concentrations + 1) + (still - mean) ** 2, 0, weights)
+    merged = [np.log(weights.mean(0)), mean, mean * (1 - mean) / variance - 1]
+    return [leaf[None] for leaf in merged], np.sqrt(tau**2 + common.var(0))
+
+
 @pytest.mark.parametrize("shown", [0, 30, 3000])
 def test_decisions_rest_on_all_counts_of_the_page(scorer, decide, shown):
     """The page effect is left out, its draws' weights are shared, or quadrature misses: means and spreads are off."""
     inputs = request(scorer, 3, 5, shown=shown)
     got = decide(inputs)
-    mean, data, model = reference(scorer, inputs)
+    mean, stddev, model = reference(*one_draw(drawn(scorer, inputs), float(scorer.tau)), inputs)
+    assert (model == 0).all()  # merged: what the draws disagree about is in the other two
     np.testing.assert_allclose(got["mean"], mean, rtol=1e-3)
-    np.testing.assert_allclose(got["stddev"], np.hypot(data, model), rtol=2e-3)
+    np.testing.assert_allclose(got["stddev"], stddev, rtol=2e-3)
 
 
 def test_click_rates_rest_on_the_rows_own_counts_alone(scorer, rate):
@@ -184,10 +201,17 @@ def test_click_rates_rest_on_the_rows_own_counts_alone(scorer, rate):
         "impressions": inputs["impressions"][:, None],
         "candidates": np.ones((6, 1), bool),
     }
-    mean, data, model = reference(scorer, alone)
-    np.testing.assert_allclose(got["mean"], mean[:, 0], rtol=1e-3)
-    np.testing.assert_allclose(got["data_stddev"], data[:, 0], rtol=2e-3)
-    np.testing.assert_allclose(got["model_stddev"], model[:, 0], rtol=1e-2)
+    leaves, tau = drawn(scorer, alone), float(scorer.tau)
+    mean, data, model = reference(leaves, tau, alone)
+    merged_mean, merged_stddev, _ = reference(*one_draw(leaves, tau), alone)
+    rows = rates.BetaMixture(*(tf.constant(leaf[:, :, 0], tf.float32) for leaf in leaves))
+    counts = (tf.constant(inputs[name], tf.float32) for name in ("clicks", "impressions"))
+    short = np.asarray(rates.merged(rows, scorer.tau, *counts, (0.05, 0.95))[1])
+    np.testing.assert_allclose(got["mean"], np.where(short, merged_mean[:, 0], mean[:, 0]), rtol=1e-3)
+    np.testing.assert_allclose(got["stddev"], np.where(short, merged_stddev[:, 0], np.hypot(data, model)[:, 0]), rtol=2e-3)
+    np.testing.assert_allclose(got["model_stddev"][~short], model[~short, 0], rtol=1e-2)
+    unseen = inputs["impressions"] == 0
+    np.testing.assert_allclose(got["model_stddev"][unseen], model[unseen, 0], rtol=3e-2)
     np.testing.assert_allclose(got["stddev"] ** 2, got["data_stddev"] ** 2 + got["model_stddev"] ** 2, rtol=1e-4)
     one = rate({name: value[2:3] for name, value in inputs.items()})
     for name, value in one.items():

@@ -18,11 +18,13 @@ SMALL = {
     "quickstart": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100},
     "tutorial": {"EPOCHS": 2, "NEWEST": 60, "DRAWS": 64, "WARMUP": 50, "MEMBERS": 2, "TIMES": 2},
     "evaluation": {"ROWS": 4000, "LOGS": 8},
+    "loop": {"DAYS": 2, "PAGES": 12, "BATCHES": 8, "EPOCHS": 3},
 }
 ENDS = {
     "quickstart": ("chances", {"UCB", "Thompson", "Thompson, a quarter"}),
     "tutorial": ("chances", {"UCB", "Thompson"}),
     "evaluation": ("covered", {"trust", "doubt"}),
+    "loop": ("mean_lift", {"uniform", "served"}),
 }
 
 

@@ -1,0 +1,42 @@
+"""Monitor: a served log against the run that served it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import recbayes as rb
+from recbayes.config import load
+from recbayes.console import Console
+from recbayes.pipelines.inputs import logs
+from recbayes.run_folder import RunFolder
+from recbayes.runtime import start
+
+
+def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
+    """Writes monitor.json and monitor.html into the run folder.
+
+    Raises: UserError if the run has no model, or the log is not in the layout of served decisions.
+    """
+    folder = RunFolder.read(run_folder)
+    start()
+    import pyarrow.parquet as pq
+
+    from recbayes.export.predicting import scorer
+    from recbayes.monitor import page
+    from recbayes.types import UserError
+
+    if not rows.is_file():
+        raise UserError(f"{rows}: no such file. Give the Parquet file of served decisions")
+    table, config = pq.read_table(rows), load(str(folder.path / "config.yaml"), [])
+    with console.progress("monitoring"):
+        fitted = rb.load(folder.path / "model")
+        found = rb.monitor(table, fitted.encoder, logs(config)[0].table, expected=scorer(fitted)(table))
+    beside = folder.path / ".monitor.json"
+    beside.write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
+    os.replace(beside, folder.path / "monitor.json")
+    page.write(found, folder.path / "monitor.html", f"{folder.path.name}: served decisions")
+    says = "\n".join(found.warnings) or "nothing is out of the ordinary"
+    return {"says": f"{says}\n{folder.path / 'monitor.html'}", **found.to_dict()}
