@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from recbayes.densities import BetaMixture
 from recbayes.types import Tensor
 
-SHAPE, SKEW, EXCESS = 2.0, 0.4, 0.7
+SHAPE, SKEW, EXCESS = 2.0, 0.3, 0.4
 """Least shape of a beta, and largest standardised third and fourth cumulant, up to which the expansion is used."""
 
 

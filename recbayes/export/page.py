@@ -65,9 +65,13 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor, *,
     z = tf.constant(places(density.mean.shape[0] if smooth else None)[..., None], tf.float32)  # [Q, S or 1, 1]
     beta = isinstance(density, BetaMixture)
 
+    def moved_by(nodes: Tensor) -> Any:
+        rows = density.shift(nodes[..., None])
+        return rows._replace(means=tf.clip_by_value(rows.means, 1e-10, 1.0 - 1e-6)) if beta else rows
+
     def look(at: Guess) -> Looked:
         nodes = at.middle + z * at.scale  # [Q, S, B]
-        rows = density.shift(nodes[..., None])
+        rows = moved_by(nodes)
         seen = component_log_weights(rows, clicks, impressions) if beta else rows.log_marginal(clicks, impressions)
         each = tf.reduce_logsumexp(seen, -1) if beta else seen  # [Q, S, B, A]
         log_weights = tf.nn.log_softmax(tf.reduce_sum(each, -1) - 0.5 * tf.square(nodes / tau), 0)
@@ -86,7 +90,7 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor, *,
         go_on, lambda count, looked: (count + 1, look(looked.better)), (tf.constant(0), look(place(density, tau, clicks, impressions)))
     )[1]
     nodes = found.at.middle + z * found.at.scale
-    rows = density.shift(nodes[..., None])
+    rows = moved_by(nodes)
     seen = conditioned(rows, found.seen, clicks, impressions) if beta else rows.condition(clicks, impressions)
     whole = tf.nest.map_structure(lambda leaf: leaf if leaf.shape.rank == nodes.shape.rank + 2 else leaf[None], seen)
     return Posterior(nodes, found.log_weights, whole)
@@ -129,7 +133,7 @@ def component_log_weights(density: BetaMixture, clicks: Tensor, impressions: Ten
     a, b, whole, size = n * density.means, n * (1.0 - density.means), n + impressions + 4.0, n + 4.0
     a_post, b_post = a + clicks, b + impressions - clicks
     log_a_post, log_a = tf.math.log((a_post + 4.0) / whole), tf.math.log((a + 4.0) / size)
-    log_b_post, log_b = tf.math.log1p(-a_post / whole), tf.math.log1p(-a / size)
+    log_b_post, log_b = _log_rest(a_post, b_post, whole), _log_rest(a, b, size)
     large = a_post * log_a_post - a * log_a + b_post * log_b_post - b * log_b
     half = 3.5 * (log_a_post - log_a + log_b_post - log_b)
     rising = _log_rising(a_post) - _log_rising(a) + (_log_rising(b_post) - _log_rising(b))
@@ -144,6 +148,11 @@ def conditioned(density: BetaMixture, component_log_weights: Tensor, clicks: Ten
     concentrations = density.concentrations + impressions
     means = density.means + (clicks - impressions * density.means) / concentrations
     return BetaMixture(tf.nn.log_softmax(component_log_weights, -1), means, concentrations)
+
+
+def _log_rest(a: Tensor, b: Tensor, whole: Tensor) -> Tensor:
+    """The log of (b + 4) / whole = 1 - a / whole, by whichever of a and b is small."""
+    return tf.where(b < a, tf.math.log((b + 4.0) / whole), tf.math.log1p(-a / whole))
 
 
 def _log_rising(x: Tensor) -> Tensor:

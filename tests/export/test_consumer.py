@@ -45,14 +45,15 @@ def python(folder):
 @pytest.fixture(scope="module")
 def session(folder):
     """The graph session loader's answers."""
-    with tf.compat.v1.Session(graph=tf.Graph()) as opened:
-        definitions = tf.compat.v1.saved_model.loader.load(opened, ["serve"], str(folder / "1")).signature_def
+    opened = tf.compat.v1.Session(graph=tf.Graph())
+    definitions = tf.compat.v1.saved_model.loader.load(opened, ["serve"], str(folder / "1")).signature_def
 
-        def ask(name, inputs):
-            feed = {definitions[name].inputs[key].name: value for key, value in inputs.items()}
-            return opened.run({key: out.name for key, out in definitions[name].outputs.items()}, feed)
+    def ask(name, inputs):
+        feed = {definitions[name].inputs[key].name: value for key, value in inputs.items()}
+        return opened.run({key: out.name for key, out in definitions[name].outputs.items()}, feed)
 
-        yield ask
+    yield ask
+    opened.close()
 
 
 def declared(metadata, signature):

@@ -387,6 +387,7 @@ def test_metadata_says_what_a_caller_needs(run_folder):
         "feature": "image-id",
         "default": -(2**63),
         "meaning": "categorical of the item",
+        "tensor": "decide_image_id:0",
     }
     assert inputs["country"]["shape"] == ["B"]
     assert {name: inputs[name]["default"] for name in ("remaining", "batch", "exploration")} == {

@@ -68,10 +68,13 @@ def _number_of_candidates(log: Log) -> Array:
 
 
 def _sum_over_group(log: Log) -> Array:
-    """Mask [N] of rows whose group's distinct items (a position apart) have propensities that sum to more than 1."""
+    """Mask [N] of rows whose group's distinct items (a position apart) have propensities that sum to more than 1.
+
+    Rows of a group with different times are different choices: a page is decided for again and again, as its counts change.
+    """
     if log.columns.group is None or log.columns.item is None:
         return np.zeros(len(log), bool)
-    slot = [name for name in (log.columns.group, log.columns.position) if name is not None]
+    slot = [name for name in (log.columns.group, log.columns.position, log.columns.time) if name is not None]
     slots, number = equal_rows(log.table, slot)
     arms, arm_count = equal_rows(log.table, [*slot, log.columns.item])
     slot_of_arm, propensity = np.zeros(arm_count, np.int64), np.zeros(arm_count)
