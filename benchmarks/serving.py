@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.special import betaln, expit, logit, logsumexp
@@ -110,11 +109,17 @@ def milliseconds(consumer: Consumer, signature: str, request: dict[str, Array], 
 
 def grown(consumer: Consumer, request: dict[str, Array], minutes: float) -> float:
     """Megabytes by which the server grew under load, after its first tenth."""
-    process, start, first = psutil.Process(consumer.process.pid), time.monotonic(), 0.0
+    start, first = time.monotonic(), 0.0
     while (passed := time.monotonic() - start) < 60 * minutes:
         consumer.ask("decide", request, threads=8, times=20)
-        first = process.memory_info().rss if passed < 6 * minutes else first
-    return float(process.memory_info().rss - first) / 1e6
+        first = resident(consumer) if passed < 6 * minutes else first
+    return resident(consumer) - first
+
+
+def resident(consumer: Consumer) -> float:
+    """Megabytes that the server holds."""
+    lines = Path(f"/proc/{consumer.process.pid}/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1e3
 
 
 def streamed(fitted: Any, home: Path) -> dict[str, float]:

@@ -67,7 +67,7 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor, *,
 
     def moved_by(nodes: Tensor) -> Any:
         rows = density.shift(nodes[..., None])
-        return rows._replace(means=tf.clip_by_value(rows.means, 1e-10, 1.0 - 1e-6)) if beta else rows
+        return rows._replace(means=inside(rows.means)) if beta else rows
 
     def look(at: Guess) -> Looked:
         nodes = at.middle + z * at.scale  # [Q, S, B]
@@ -147,7 +147,12 @@ def conditioned(density: BetaMixture, component_log_weights: Tensor, clicks: Ten
     clicks, impressions = clicks[..., None], impressions[..., None]
     concentrations = density.concentrations + impressions
     means = density.means + (clicks - impressions * density.means) / concentrations
-    return BetaMixture(tf.nn.log_softmax(component_log_weights, -1), means, concentrations)
+    return BetaMixture(tf.nn.log_softmax(component_log_weights, -1), inside(means), concentrations)
+
+
+def inside(means: Tensor) -> Tensor:
+    """Rates held within (0, 1), whose ends float32 reaches where counts are in the billions."""
+    return tf.clip_by_value(means, 1e-10, 1.0 - 1e-6)
 
 
 def _log_rest(a: Tensor, b: Tensor, whole: Tensor) -> Tensor:

@@ -135,8 +135,8 @@ def bad_requests(metadata):
         "negative exploration": ({**good, "exploration": np.float32(-1)}, "exploration must be"),
         "one row too many": ({**good, "country": np.concatenate([good["country"], good["country"][:1]])}, "do not fit those of candidates"),
         "wrong rank": ({**good, "clicks": good["clicks"].ravel()}, "clicks|shape|rank"),
-        "wrong type": ({**good, "clicks": good["clicks"].astype(np.float32)}, "clicks|type"),
-        "text for a number": ({**good, "price": np.full(good["price"].shape, "cheap", object)}, "price|type"),
+        "wrong type": ({**good, "clicks": good["clicks"].astype(np.float32)}, "clicks|int64"),
+        "text for a number": ({**good, "price": np.full(good["price"].shape, "cheap", object)}, "price|float"),
         "missing input": ({name: value for name, value in good.items() if name != "headline"}, "headline"),
     }
 
