@@ -131,7 +131,7 @@ def component_log_weights(density: BetaMixture, clicks: Tensor, impressions: Ten
     clicks, impressions = clicks[..., None], impressions[..., None]
     n = density.concentrations
     a, b, whole, size = n * density.means, n * (1.0 - density.means), n + impressions + 4.0, n + 4.0
-    a_post, b_post = a + clicks, b + impressions - clicks
+    a_post, b_post = a + clicks, b + (impressions - clicks)  # in this order: a small b would round to nothing
     log_a_post, log_a = tf.math.log((a_post + 4.0) / whole), tf.math.log((a + 4.0) / size)
     log_b_post, log_b = _log_rest(a_post, b_post, whole), _log_rest(a, b, size)
     large = a_post * log_a_post - a * log_a + b_post * log_b_post - b * log_b

@@ -55,6 +55,8 @@ class Numbers(tf.Module):
     def raw(self, column: pa.Array) -> np.ndarray:
         """Numbers [N] or [N, D], missing as NaN."""
         values = _matrix(column, self.feature)
+        if not len(values):
+            return np.zeros((0, *([] if self.feature.kind == "numeric" else [len(self.mean)])), np.float32)
         if values.shape[1] != len(self.mean):
             raise UserError(f"features: column {self.feature.name!r} has {values.shape[1]} numbers a row, {len(self.mean)} in training")
         return values[:, 0] if self.feature.kind == "numeric" else values

@@ -6,6 +6,9 @@ import tensorflow as tf
 
 from recbayes.types import Tensor
 
+SMALLEST = 0.12
+"""Below a shape of 1/9 the cube root's mean, 1 - v, is negative: smaller shapes take this one's root, at their own ratio."""
+
 
 def beta_at(mean: Tensor, variance: Tensor, z: Tensor) -> Tensor:
     """The beta with this mean and variance, its quantile at the standard normal's z; all broadcast.
@@ -28,11 +31,11 @@ def quantile(a: Tensor, b: Tensor, z: Tensor) -> Tensor:
     The cube root of a gamma draw over its mean is about normal, mean 1 - v and variance v = 1 / (9 shape) (Wilson and Hilferty);
     p / (1 - p) is the ratio of two such draws, and the ratio of two normals is solved for its quantile (Fieller).
     """
-    v, w = 1.0 / (9.0 * a), 1.0 / (9.0 * b)
+    v, w = (1.0 / (9.0 * tf.maximum(shape, SMALLEST)) for shape in (a, b))
     one_v, one_w = 1.0 - v, 1.0 - w
     square = z * z
     sum_of_roots = one_v * one_w + tf.abs(z) * tf.sqrt(tf.maximum(v * one_w * one_w + w * one_v * one_v - v * w * square, 0.0))
     above, below = tf.maximum(one_w * one_w - w * square, 1e-6), tf.maximum(one_v * one_v - v * square, 0.0)
     cube_root = tf.where(z > 0.0, sum_of_roots / above, below / tf.maximum(sum_of_roots, 1e-6))
-    odds = a / b * cube_root * cube_root * cube_root
+    odds = tf.minimum(a / b * cube_root * cube_root * cube_root, 1e30)
     return odds / (1.0 + odds)
