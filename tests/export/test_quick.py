@@ -81,29 +81,48 @@ def test_a_guess_that_is_off_is_moved(monkeypatch):
     np.testing.assert_allclose(found.mean, full(one, 0.65, *seen).mean, rtol=1e-3)
 
 
-@pytest.mark.parametrize("most", [0, 30, 2000])
-def test_merged_draws_answer_as_bayes_rule_does(most):
-    """Merging loses what the draws disagree about, or counts it twice. The oracle weighs each draw by its probability of the counts."""
-    pages, arms = 10, 5
+def disagreeing(pages, arms):
+    """400 draws that differ by a shift of all candidates and by less for each, leaves [S, B, A, K]."""
     rng = np.random.default_rng(4)
     place = -4.2 + rng.normal(0, 0.2, (1, pages, arms, 1)) + np.array([-0.1, 0.2])
     moved = place + rng.normal(0, 0.15, (400, 1, 1, 1)) + rng.normal(0, 0.04, (400, pages, arms, 1))
     leaves = (np.broadcast_to(np.log([0.6, 0.4]), moved.shape), 1 / (1 + np.exp(-moved)), np.broadcast_to([1000.0, 8000.0], moved.shape))
-    density = BetaMixture(*(tf.constant(x, tf.float32) for x in leaves))
-    seen, present = counts(pages, arms, most), tf.fill([pages, arms], True)
+    return BetaMixture(*(tf.constant(x, tf.float32) for x in leaves))
+
+
+def reweighted(density, seen):
+    """mean, data and model stddev [B, A] by Bayes' rule: each draw weighed by its probability of the counts."""
     exact, u = full(density, 0.65, *seen), np.linspace(-4, 4, 81).astype(np.float32)[:, None, None] * 0.65
     nodes = density.shift(tf.constant(u)[..., None]).log_marginal(*seen)
     evidence = tf.reduce_logsumexp(tf.reduce_sum(nodes, -1) - 0.5 * (u / 0.65) ** 2, 0)  # [S, B]
-    weight = tf.nn.softmax(evidence, 0).numpy()[..., None]
-    means = exact.draw_means().numpy()
+    weight, means = tf.nn.softmax(evidence, 0).numpy()[..., None], exact.draw_means().numpy()
     mean = (weight * means).sum(0)
     at_nodes = np.exp(exact.node_log_weights.numpy())[..., None]
     square = (at_nodes * (exact.density.variance.numpy() + exact.density.mean.numpy() ** 2)).sum(0)
-    stddev = np.sqrt((weight * square).sum(0) - mean**2)
+    return mean, np.sqrt((weight * (square - means**2)).sum(0)), np.sqrt((weight * (means - mean) ** 2).sum(0))
+
+
+@pytest.mark.parametrize("most", [0, 30, 2000])
+def test_merged_draws_answer_as_bayes_rule_does(most):
+    """Merging loses what the draws disagree about, or counts it twice. The oracle weighs each draw by its probability of the counts."""
+    density, seen, present = disagreeing(10, 5), counts(10, 5, most), tf.fill([10, 5], True)
+    mean, data, model = reweighted(density, seen)
     one = merging.merged(density, present)
     found = Summed.of(rates.joined(one, tf.constant(0.65), *seen)[1], present)
     np.testing.assert_allclose(found.mean, mean, rtol=0.01)
-    np.testing.assert_allclose(found.stddev, stddev, rtol=0.02)
+    np.testing.assert_allclose(found.stddev, np.hypot(data, model), rtol=0.02)
+
+
+@pytest.mark.parametrize("most", [0, 30, 2000])
+def test_a_row_s_two_parts_are_those_of_bayes_rule(most):
+    """`click_rate` tells data from model wrongly once a row's own counts are in: more impressions look like a better model."""
+    density, seen = disagreeing(40, 1), counts(40, 1, most)
+    mean, data, model = (x[:, 0] for x in reweighted(density, seen))
+    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, 0], density)
+    found, _ = rates.merged(rows, tf.constant(0.65), seen[0][:, 0], seen[1][:, 0], ())
+    np.testing.assert_allclose(found.mean, mean, rtol=0.01)
+    np.testing.assert_allclose(found.data_stddev, data, rtol=0.02)
+    np.testing.assert_allclose(found.model_stddev, model, rtol=0.05)
 
 
 def test_identical_candidates_share_and_joint_draws_have_the_stated_moments():
