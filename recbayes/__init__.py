@@ -32,7 +32,10 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.calibration": ("calibrate",),
     "recbayes.findings": ("findings",),
     "recbayes.comparison": ("Problem", "compare"),
-    "recbayes.policies": ("choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb", "thompson", "ucb", "uniform"),
+    "recbayes.policies": (
+        *("boltzmann", "choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb"),
+        *("slate", "square_cb", "thompson", "ucb", "uniform"),
+    ),
     "recbayes.replay": ("counts", "density", "queue", "replay"),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),

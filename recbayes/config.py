@@ -24,7 +24,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from recbayes import plugins
@@ -229,6 +229,15 @@ class Policy(Plugin):
     learner: Learner | None = Field(None, description="counts, density, or a mapping with its settings; left out: density")
     name: str = Field("", description="left out: learner and policy joined, as density/thompson")
 
+    @property
+    def members(self) -> list[Policy]:
+        """A grid of explorations as one policy a value, named as the library names them; of any other policy itself."""
+        scales = self.settings.get("exploration")
+        if not isinstance(scales, list | tuple):
+            return [self]
+        one = {**self.settings, "kind": self.kind, "learner": self.learner}
+        return [Policy(**{**one, "exploration": float(scale), "name": f"{self.name}@{scale:g}"}) for scale in scales]
+
     @model_validator(mode="after")
     def _learner_and_name(self) -> Self:
         takes = "learner" in plugins.settings(self.room, self.kind)
@@ -247,11 +256,16 @@ class Simulate(Section):
     seeds: int = Field(20, ge=2, description="replicas of each policy")
     choose_fraction: float = Field(0.2, gt=0, lt=1, description="newest share of the training groups on which the policy is chosen")
     choose_seeds: int = Field(8, ge=1, description="replicas of each policy there, at most `seeds`: groups differ more than replicas do")
-    policies: tuple[Policy, ...] = Field(description="uniform and greedy are always worth having beside the others")
+    policies: tuple[Policy, ...] = Field(
+        description="uniform and greedy are always worth having beside the others; exploration: [0.5, 1, 2] is three policies"
+    )
 
     @field_validator("policies")
     @classmethod
-    def _names_differ(cls, policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    def _names_differ(cls, given: tuple[Policy, ...]) -> tuple[Policy, ...]:
+        if empty := [policy.name for policy in given if not policy.members]:
+            raise ValueError(f"{empty[0]}: exploration is an empty list: give one number, or some to try each")
+        policies = tuple(one for policy in given for one in policy.members)
         clashes = [name for name, times in Counter(policy.name for policy in policies).items() if times > 1]
         if not policies:
             raise ValueError("no policy to replay: name some, such as [uniform, {kind: ucb}]")
@@ -260,9 +274,17 @@ class Simulate(Section):
         return policies
 
 
+def _no_grid(value: str | Policy) -> str | Policy:
+    """A policy that is to choose, which a grid of explorations cannot."""
+    if isinstance(value, Policy) and value.members != [value]:
+        raise ValueError(f"exploration is a grid of {len(value.members)}, and one choice needs one number")
+    return value
+
+
 PolicyOrName = Annotated[
     Annotated[str, Tag("str")] | Annotated[Policy, Tag("Policy")],
     Discriminator(lambda value: "str" if isinstance(value, str) else "Policy"),
+    AfterValidator(_no_grid),
 ]
 
 

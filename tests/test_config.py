@@ -179,6 +179,21 @@ def test_policies_get_their_names():
     assert "Did you mean thompson?" in line
 
 
+def test_a_grid_of_explorations_is_a_policy_a_scale():
+    """One entry gives the curve; each point has a name that an export can ask for, and config.yaml names them all."""
+    grid = {"kind": "ucb", "exploration": [0.5, 1, 2.0], "stddev": "total"}
+    data = LEAST | {"simulate": {"world": {"kind": "queue"}, "policies": ["uniform", grid]}}
+    config = parse(data)
+    found = [(policy.name, policy.settings.get("exploration")) for policy in config.simulate.policies]
+    assert found == [("uniform", None), ("density/ucb@0.5", 0.5), ("density/ucb@1", 1.0), ("density/ucb@2", 2.0)]
+    assert {policy.settings["stddev"] for policy in config.simulate.policies[1:]} == {"total"}
+    assert parse(config.model_dump(mode="json")) == config
+    assert "simulate.policies: density/ucb: exploration is an empty list" in faults(data, "simulate.policies.1.exploration=[]")[0]
+    assert "several policies are named density/ucb@1" in faults(data, "simulate.policies.1.exploration=[1, 1.0]")[0]
+    assert "export.policy: exploration is a grid of 2" in faults(LEAST | {"export": {"policy": grid | {"exploration": [1, 2]}}})[0]
+    assert "simulate.policies.1.exploration" in faults(data, "simulate.policies.1.exploration=[much]")[0]
+
+
 def test_a_new_file_is_a_new_kind(tmp_path, monkeypatch):
     """Adding a posterior must not need a change anywhere else."""
     (tmp_path / "fresh.py").write_text("def fresh(*, draws: int = 3, share: float = 0.5, hidden=LATER) -> base.Posterior:\n    ...\n")

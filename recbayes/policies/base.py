@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -19,7 +19,8 @@ class Policy(NamedTuple):
     """A policy over a learner. Built by the functions of this room.
 
     kind: the function that built it; name: how results call it; learner: what takes feedback in replay (None for uniform and in an
-    export); settings: to build it again, `exploration` and `floor` among them; rule: its mathematics.
+    export); settings: to build it again, `exploration` and `floor` among them; rule: its mathematics. With several explorations it is a
+    grid: `members` has a policy for each.
     """
 
     kind: str
@@ -35,16 +36,34 @@ class Policy(NamedTuple):
         Raises: UserError for an exploration or floor out of range.
         """
         exploration, floor = settings.get("exploration", 0.0), settings.get("floor", 0.0)
-        if not (math.isfinite(exploration) and exploration >= 0.0):
-            raise UserError(f"{kind}: exploration is {exploration}, must be a finite number of at least 0 (0 is greedy)")
+        if not scales(exploration):
+            raise UserError(f"{kind}: exploration is an empty list: give one number, or some to try each")
+        if wrong := [scale for scale in scales(exploration) if not (math.isfinite(scale) and scale >= 0.0)]:
+            raise UserError(f"{kind}: exploration is {wrong[0]}, must be a finite number of at least 0 (0 is greedy)")
+        if isinstance(exploration, Sequence):
+            settings["exploration"] = scales(exploration)
         if not 0.0 <= floor <= 1.0:
             raise UserError(f"{kind}: floor is {floor}, must be in [0, 1]: it is uniform's share of the decisions")
         return cls(kind, name or "/".join(filter(None, [learner_name(learner), kind])), learner, settings, rule)
 
     @property
     def exploration(self) -> float:
-        """The knob's setting; 0 for policies without one."""
-        return float(self.settings.get("exploration", 0.0))
+        """The knob's setting; 0 for policies without one.
+
+        Raises: UserError for a grid, which replay plays but nobody can serve.
+        """
+        exploration = self.settings.get("exploration", 0.0)
+        if isinstance(exploration, tuple):
+            raise UserError(f"{self.name}: exploration is a grid, {list(exploration)}, and one choice needs one number")
+        return float(exploration)
+
+    @property
+    def members(self) -> list[Policy]:
+        """A grid's policies, one an exploration, named after it as density/ucb@0.5; of any other policy itself."""
+        exploration = self.settings.get("exploration", 0.0)
+        if not isinstance(exploration, tuple):
+            return [self]
+        return [self._replace(name=f"{self.name}@{scale:g}", settings={**self.settings, "exploration": scale}) for scale in exploration]
 
     def probabilities(
         self, predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, *, exploration: Tensor | None = None
@@ -70,6 +89,15 @@ class Policy(NamedTuple):
     def static(self) -> dict[str, Any]:
         """Settings that shape the program: all but exploration and floor."""
         return {key: value for key, value in self.settings.items() if key not in ("exploration", "floor")}
+
+
+def scales(exploration: float | Sequence[float]) -> tuple[float, ...]:
+    """The explorations of a setting that is one number or several.
+
+    >>> scales(0.5), scales([0, 1])
+    ((0.5,), (0.0, 1.0))
+    """
+    return tuple(map(float, exploration)) if isinstance(exploration, Sequence) else (float(exploration),)
 
 
 def learner_name(learner: Any) -> str:

@@ -6,6 +6,7 @@ XLA, and able to leave out what candidates of one page share, which a quantile o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -20,7 +21,7 @@ from recbayes.types import Clock, Tensor, UserError
 def quantile_ucb(
     learner: Any = None,
     *,
-    exploration: float = 1.0,
+    exploration: float | Sequence[float] = 1.0,
     log_power: float = 0.0,
     stddev: Literal["contrast", "total"] = "contrast",
     floor: float = 0.0,

@@ -46,7 +46,8 @@ def replay(
 
     Args:
       world: what can be shown and what comes back: `queue(log)`.
-      policies: with their learners; `uniform()` has none. A fitted model as learner is `density(fitted)`.
+      policies: with their learners; `uniform()` has none. A fitted model as learner is `density(fitted)`. A grid of explorations is a
+        policy a value, and they share one compiled program.
       seeds: replicas of each policy; replica r of every policy meets the same luck.
       seed: of all replicas.
       replica_chunk: replicas simulated at once; more takes more memory.
@@ -65,6 +66,7 @@ def replay(
     >>> result.best, result.compare("counts/greedy", "uniform").lift > 0.0
     ('counts/greedy', True)
     """
+    policies = [one for policy in policies for one in policy.members]
     _check(policies, seeds, replica_chunk)
     place, workers = _device(device)
     policies = [policy._replace(learner=_learner(policy)) for policy in policies]

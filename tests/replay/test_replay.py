@@ -152,6 +152,15 @@ def test_policies_that_differ_in_exploration_share_a_program():
     assert total is not half
 
 
+def test_a_grid_is_the_whole_curve():
+    """One policy with several explorations is replayed as one a value, as if each had been given alone."""
+    learner = rb.counts()
+    grid = rb.replay(small(), [rb.ucb(learner, exploration=[0, 1])], seeds=2)
+    assert grid.policies == ["counts/ucb@0", "counts/ucb@1"]
+    assert grid.explorations == {"counts/ucb@0": 0.0, "counts/ucb@1": 1.0}
+    np.testing.assert_array_equal(grid.expected["counts/ucb@1"], rb.replay(small(), [rb.ucb(learner)], seeds=2).expected["counts/ucb"])
+
+
 def test_uniform_earns_its_exact_expectation():
     """Within 4.9 standard errors over replicas (alarm 1e-6): the yardstick of all lifts."""
     result = rb.replay(small(), [rb.uniform()], seeds=200)
