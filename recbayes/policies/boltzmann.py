@@ -17,7 +17,7 @@ from recbayes.policies.shares import best_share, gaps
 from recbayes.types import Clock, Tensor
 
 
-def boltzmann(learner: Any = None, *, exploration: float | Sequence[float] = 0.001, floor: float = 0.0, name: str = "") -> Policy:
+def boltzmann(learner: Any = None, *, exploration: float | Sequence[float] = 0.0003, floor: float = 0.0, name: str = "") -> Policy:
     """Each candidate by the exponential of its expected click rate over a temperature.
 
     Args:

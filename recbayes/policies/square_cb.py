@@ -17,7 +17,7 @@ from recbayes.policies.shares import best_share, gaps
 from recbayes.types import Clock, Tensor
 
 
-def square_cb(learner: Any = None, *, exploration: float | Sequence[float] = 0.0001, floor: float = 0.0, name: str = "") -> Policy:
+def square_cb(learner: Any = None, *, exploration: float | Sequence[float] = 0.00001, floor: float = 0.0, name: str = "") -> Policy:
     """Every candidate by the inverse of how much worse than the best it is expected to be; the best has the rest.
 
     Args:
