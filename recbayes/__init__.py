@@ -36,6 +36,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         *("boltzmann", "choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb"),
         *("slate", "square_cb", "thompson", "ucb", "uniform"),
     ),
+    "recbayes.policies.control": ("shuffled",),
     "recbayes.replay": ("counts", "density", "queue", "replay"),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),

@@ -8,19 +8,28 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from recbayes.policies.exchanged import exchange
 from recbayes.policies.shares import checked, with_floor
+from recbayes.random import fold
 from recbayes.types import Clock, Tensor, UserError
 
 Rule = Callable[..., Tensor]
 """(predictive, candidates, clock, seed, exploration, **settings) -> probabilities [..., B, A], the floor not yet in them."""
 
 
+CONTROL = "~shuffled"
+"""What a control's name ends in."""
+EXCHANGE = 0x5EED
+"""The number of the stream that a control's exchanges come from: the policy's own draws stay as they are without it."""
+
+
 class Policy(NamedTuple):
     """A policy over a learner. Built by the functions of this room.
 
     kind: the function that built it; name: how results call it; learner: what takes feedback in replay (None for uniform and in an
-    export); settings: to build it again, `exploration` and `floor` among them; rule: its mathematics. With several explorations it is a
-    grid: `members` has a policy for each.
+    export); settings: to build it again, `exploration` and `floor` among them; rule: its mathematics; uncertain: it looks at more than the
+    means, so that exchanging the uncertainty makes another policy of it. With several explorations it is a grid: `members` has a policy
+    for each.
     """
 
     kind: str
@@ -28,9 +37,10 @@ class Policy(NamedTuple):
     learner: Any
     settings: Mapping[str, Any]
     rule: Rule
+    uncertain: bool = False
 
     @classmethod
-    def of(cls, kind: str, rule: Rule, learner: Any, name: str, **settings: Any) -> Policy:
+    def of(cls, kind: str, rule: Rule, learner: Any, name: str, *, uncertain: bool = False, **settings: Any) -> Policy:
         """A policy with its settings checked and its name filled in: learner and kind joined, as density/thompson.
 
         Raises: UserError for an exploration or floor out of range.
@@ -44,7 +54,7 @@ class Policy(NamedTuple):
             settings["exploration"] = scales(exploration)
         if not 0.0 <= floor <= 1.0:
             raise UserError(f"{kind}: floor is {floor}, must be in [0, 1]: it is uniform's share of the decisions")
-        return cls(kind, name or "/".join(filter(None, [learner_name(learner), kind])), learner, settings, rule)
+        return cls(kind, name or "/".join(filter(None, [learner_name(learner), kind])), learner, settings, rule, uncertain)
 
     @property
     def exploration(self) -> float:
@@ -63,10 +73,23 @@ class Policy(NamedTuple):
         exploration = self.settings.get("exploration", 0.0)
         if not isinstance(exploration, tuple):
             return [self]
-        return [self._replace(name=f"{self.name}@{scale:g}", settings={**self.settings, "exploration": scale}) for scale in exploration]
+        stem, end = self.name.removesuffix(CONTROL), CONTROL if self.is_control else ""
+        return [self._replace(name=f"{stem}@{scale:g}{end}", settings={**self.settings, "exploration": scale}) for scale in exploration]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it sees exchanged uncertainty: built by `shuffled`."""
+        return bool(self.settings.get("shuffled", False))
 
     def probabilities(
-        self, predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, *, exploration: Tensor | None = None
+        self,
+        predictive: Any,
+        candidates: Tensor,
+        clock: Clock,
+        seed: Tensor,
+        *,
+        exploration: Tensor | None = None,
+        shuffle: Tensor | None = None,
     ) -> Tensor:
         """Probability with which each candidate is shown, floor included.
 
@@ -76,19 +99,23 @@ class Policy(NamedTuple):
           clock: where each decision stands, each [..., B] or broadcasting to it.
           seed: int32 [2].
           exploration: [], in place of the policy's own setting.
+          shuffle: bool [], in place of `is_control`: whether candidates of a decision exchange their uncertainty.
 
         Returns: float32 [..., B, A], sum 1, exactly 0 where nothing may be shown.
         Raises: ValueError if a decision has no candidate (outside compiled code), with the decision's place.
         """
         candidates = checked(candidates)
         knob = tf.cast(self.exploration if exploration is None else exploration, tf.float32)
+        if self.uncertain and (self.is_control or shuffle is not None):
+            exchanged = tf.constant(self.is_control) if shuffle is None else shuffle
+            predictive = exchange(predictive, candidates, fold(seed, EXCHANGE), exchanged)
         shares = self.rule(predictive, candidates, clock, seed, knob, **self.static)
         return with_floor(shares, candidates, self.settings.get("floor", 0.0))
 
     @property
     def static(self) -> dict[str, Any]:
-        """Settings that shape the program: all but exploration and floor."""
-        return {key: value for key, value in self.settings.items() if key not in ("exploration", "floor")}
+        """Settings that shape the program: all but exploration, floor and whether it is a control."""
+        return {key: value for key, value in self.settings.items() if key not in ("exploration", "floor", "shuffled")}
 
 
 def scales(exploration: float | Sequence[float]) -> tuple[float, ...]:

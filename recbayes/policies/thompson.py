@@ -35,7 +35,7 @@ def thompson(
     """
     if draws < 1:
         raise UserError(f"thompson: draws is {draws}, must be at least 1")
-    return Policy.of("thompson", shares, learner, name, exploration=exploration, draws=draws, floor=floor)
+    return Policy.of("thompson", shares, learner, name, uncertain=True, exploration=exploration, draws=draws, floor=floor)
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, draws: int) -> Tensor:

@@ -37,7 +37,7 @@ def ucb(
     >>> ucb(exploration=0.5).settings["stddev"]
     'contrast'
     """
-    return Policy.of("ucb", shares, learner, name, exploration=exploration, stddev=known(stddev, "ucb"), floor=floor)
+    return Policy.of("ucb", shares, learner, name, uncertain=True, exploration=exploration, stddev=known(stddev, "ucb"), floor=floor)
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, stddev: str) -> Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from recbayes import plugins, policies
 from recbayes.densities import BetaMixture
 from recbayes.policies import Policy
+from recbayes.policies.control import shuffled
 from recbayes.predictive import Predictive
 from recbayes.types import Clock, UserError
 
@@ -167,6 +168,21 @@ def test_floor_is_a_share_of_uniform(build):
     shares = build(floor=0.1).probabilities(predictive(), allowed, CLOCK, SEED).numpy()
     plain = build().probabilities(predictive(), allowed, CLOCK, SEED).numpy()
     np.testing.assert_allclose(shares, 0.9 * plain + 0.1 * allowed / allowed.sum(-1, keepdims=True), atol=1e-6)
+
+
+@EVERY
+def test_what_looks_at_uncertainty_says_so(case):
+    """Policies that do get a control in simulations: exchanged uncertainty must change them, and no other."""
+    given, allowed = predictive(), candidates()
+    plain, off, on = (
+        case.policy.probabilities(given, allowed, CLOCK, SEED, **told).numpy()
+        for told in ({}, {"shuffle": tf.constant(False)}, {"shuffle": tf.constant(True)})
+    )
+    np.testing.assert_array_equal(plain, off)
+    assert (plain != on).any() == case.policy.uncertain
+    assert (on[~allowed.numpy()] == 0.0).all()
+    if case.policy.uncertain:
+        np.testing.assert_array_equal(on, shuffled(case.policy).probabilities(given, allowed, CLOCK, SEED))
 
 
 def test_names_tell_learner_and_policy():

@@ -21,10 +21,11 @@ def paths(kind, lift, seed=0):
     return base * (1 + lift + noise), base
 
 
-@pytest.mark.parametrize(("kind", "most"), [("normal", 0.05), ("gamma", 0.07)])
-def test_the_truth_is_ever_left_out_as_seldom_as_said(kind, most):
-    """2,000 paths of 600 looks: the share that ever leaves the true lift out is at most 5% (7% for skewed groups, where it holds only as
-    they grow many). Within 4 binomial standard errors: alarm 3e-5. A 95% interval looked at as often is wrong in 30% of paths and more.
+@pytest.mark.parametrize("kind", ["normal", "gamma"])
+def test_the_truth_is_ever_left_out_as_seldom_as_said(kind):
+    """2,000 paths of 600 looks: the share that ever leaves the true lift out is at most 5% (seen: 2.3%, of skewed groups 4.2%).
+
+    Within 4 binomial standard errors: alarm 3e-5. A 95% interval looked at as often is wrong in a quarter of the paths and more.
     """
     clicks, base = paths(kind, 0.03)
     missed = peeked = 0
@@ -36,7 +37,7 @@ def test_the_truth_is_ever_left_out_as_seldom_as_said(kind, most):
         running = np.cumsum(apart) / n
         deviation = np.sqrt(np.maximum(np.cumsum(apart**2) / n - running**2, 1e-9))
         peeked += (np.abs(running) > 1.96 * deviation / np.sqrt(n))[FIRST:].any()
-    assert missed / PATHS < most + 4 * np.sqrt(most * (1 - most) / PATHS)
+    assert missed / PATHS < 0.05 + 4 * np.sqrt(0.05 * 0.95 / PATHS)
     assert peeked / PATHS > 0.25
 
 
