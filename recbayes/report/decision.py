@@ -23,6 +23,7 @@ class Decision(NamedTuple):
     avoid: str
     trust: str
     chosen: Outcome | None
+    control: str = ""
 
 
 def decide(run: Run) -> Decision:
@@ -31,7 +32,8 @@ def decide(run: Run) -> Decision:
     chosen = next((o for o in policies if o.name == (run.simulation or {}).get("chosen")), None)
     if chosen is None:
         return Decision(_no_replay(run), "", "", "", trust(run), None)
-    return Decision(headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run), chosen)
+    words = headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run)
+    return Decision(*words, chosen, control(run))
 
 
 def _no_replay(run: Run) -> str:
@@ -98,6 +100,11 @@ def cost(chosen: Outcome, policies: list[Outcome]) -> str:
         worst = f" At worst it is {percent(chosen.cost, 2)} of uniform's clicks behind." if chosen.cost > 0 else ""
         return f"Clicks early on: after a tenth of the horizon it is at {figures}.{worst} {then}"
     return f"Nothing that the replay can see: already after a tenth of the horizon it is at {figures}."
+
+
+def control(run: Run) -> str:
+    """Whether the uncertainty helped: the policies held against themselves with the uncertainty shuffled among the candidates."""
+    return " ".join(str(record["says"]) for record in ((run.simulation or {}).get("controls") or {}).values())
 
 
 def avoid(chosen: Outcome, policies: list[Outcome]) -> str:

@@ -42,7 +42,7 @@ NAV = {
 SECTIONS: tuple[Callable[[Run, Decision, list[Outcome]], Html | None], ...] = (
     replay,
     lambda run, decision, policies: exploration(policies),
-    lambda run, decision, policies: policies_table(decision, policies),
+    policies_table,
     lambda run, decision, policies: evaluation(run),
     lambda run, decision, policies: calibration(run),
     lambda run, decision, policies: likelihood(run),
