@@ -37,7 +37,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         *("slate", "square_cb", "thompson", "ucb", "uniform"),
     ),
     "recbayes.policies.control": ("shuffled",),
-    "recbayes.replay": ("counts", "density", "queue", "replay"),
+    "recbayes.replay": ("counts", "density", "halve", "policy_family", "queue", "replay", "twin"),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),
     "recbayes.report": ("report",),

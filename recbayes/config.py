@@ -200,7 +200,12 @@ class World(Plugin):
     """What can be shown and what comes back in replay."""
 
     room: ClassVar[str] = "replay:World"
-    supplied: ClassVar[frozenset[str]] = frozenset({"log"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"log", "fitted", "seed"})
+
+    @property
+    def of_model(self) -> bool:
+        """Whether it is built from the trained network."""
+        return "fitted" in plugins.settings(self.room, self.kind)
 
     def build(self, *given: Any, **named: Any) -> Any:
         """The world of a log; the caller's `distinct` (columns in which arms differ) where it takes one and the config names none."""
@@ -249,6 +254,36 @@ class Policy(Plugin):
         return self
 
 
+FAMILY: tuple[dict[str, Any], ...] = (
+    {"kind": "greedy"},
+    {"kind": "ucb", "exploration": [0.25, 0.5, 1.0, 2.0]},
+    {"kind": "thompson", "exploration": [0.1, 0.25, 0.5, 1.0]},
+    {"kind": "knowledge_gradient", "exploration": [0.5, 1.0]},
+)
+"""What `policies: auto` tries: as `recbayes.replay.policy_family`."""
+
+
+class Plan(Section):
+    """The cost planner, for the chosen policy."""
+
+    updates_a_day: float | None = Field(None, gt=0, description="updates of the replay in a day, to say costs by day; left out: by step")
+    delays: tuple[int, ...] = Field((), description="delays (steps) to play the chosen policy and greedy with too")
+    horizons: tuple[float, ...] = Field((), description="horizons to play them over too, in the world's own measure")
+    seeds: int = Field(5, ge=2, description="replicas of each of these")
+
+
+def _baselines(policies: Sequence[Policy]) -> Iterator[Policy]:
+    """What a policy is judged by, where it is missing: uniform, and greedy over each learner."""
+    if all(policy.kind != "uniform" for policy in policies):
+        yield Policy(kind="uniform")
+    names, there = {policy.name for policy in policies}, [policy.learner for policy in policies if policy.kind == "greedy"]
+    for policy in policies:
+        if policy.learner is not None and policy.learner not in there:
+            there.append(policy.learner)
+            best = Policy.model_validate({"kind": "greedy", "learner": policy.learner})
+            yield best if best.name not in names else Policy.model_validate({**best.model_dump(), "name": f"{policy.name}~greedy"})
+
+
 class Simulate(Section):
     """Replay of policies over the test log."""
 
@@ -257,7 +292,14 @@ class Simulate(Section):
     choose_fraction: float = Field(0.2, gt=0, lt=1, description="newest share of the training groups on which the policy is chosen")
     choose_seeds: int = Field(8, ge=1, description="replicas of each policy there, at most `seeds`: groups differ more than replicas do")
     policies: tuple[Policy, ...] = Field(
-        description="uniform and greedy are always worth having beside the others; exploration: [0.5, 1, 2] is three policies"
+        description="auto, or a list; exploration: [0.5, 1, 2] is three policies; uniform and each learner's greedy are added"
+    )
+    choose: Literal["all", "halving"] = Field(
+        "all", description="all: every policy in all replicas; halving: the better half in twice as many; policies: auto means halving"
+    )
+    plan: Plan = Field(Plan(), description="what exploring costs, and when it pays back")
+    controls: Literal["chosen", "all"] = Field(
+        "chosen", description="policies that are held against themselves with the uncertainty shuffled: the chosen one, or each"
     )
 
     @field_validator("policies")
@@ -266,6 +308,7 @@ class Simulate(Section):
         if empty := [policy.name for policy in given if not policy.members]:
             raise ValueError(f"{empty[0]}: exploration is an empty list: give one number, or some to try each")
         policies = tuple(one for policy in given for one in policy.members)
+        policies += tuple(_baselines(policies)) if policies else ()
         clashes = [name for name, times in Counter(policy.name for policy in policies).items() if times > 1]
         if not policies:
             raise ValueError("no policy to replay: name some, such as [uniform, {kind: ucb}]")
@@ -420,6 +463,17 @@ class Config(Section):
     compare: Compare | None = Field(None, description="posteriors held against each other; left out: no comparison")
     evaluate: Evaluate | None = Field(None, description="policies judged from logged propensities; left out: none")
     export: Export | None = Field(None, description="the SavedModel; left out: none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, data: Any) -> Any:
+        """`simulate.policies: auto` as the family over the model, or over counts where there are no features to make one of."""
+        simulate = data.get("simulate") if isinstance(data, dict) else None
+        if not (isinstance(simulate, dict) and simulate.get("policies") == "auto"):
+            return data
+        learner = {"kind": "density"} if data.get("features") else {"kind": "counts", "prior": "page"}
+        tried = [{"kind": "uniform"}, *({**policy, "learner": learner} for policy in FAMILY)]
+        return {**data, "simulate": {"choose": "halving", **simulate, "policies": tried}}
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Config:

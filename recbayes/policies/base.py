@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from recbayes.policies.exchanged import exchange
+from recbayes.policies.exchanged import exchange, placed, turned
 from recbayes.policies.shares import checked, with_floor
 from recbayes.random import fold
 from recbayes.types import Clock, Tensor, UserError
@@ -89,7 +89,6 @@ class Policy(NamedTuple):
         seed: Tensor,
         *,
         exploration: Tensor | None = None,
-        shuffle: Tensor | None = None,
     ) -> Tensor:
         """Probability with which each candidate is shown, floor included.
 
@@ -99,17 +98,18 @@ class Policy(NamedTuple):
           clock: where each decision stands, each [..., B] or broadcasting to it.
           seed: int32 [2].
           exploration: [], in place of the policy's own setting.
-          shuffle: bool [], in place of `is_control`: whether candidates of a decision exchange their uncertainty.
 
         Returns: float32 [..., B, A], sum 1, exactly 0 where nothing may be shown.
         Raises: ValueError if a decision has no candidate (outside compiled code), with the decision's place.
         """
         candidates = checked(candidates)
         knob = tf.cast(self.exploration if exploration is None else exploration, tf.float32)
-        if self.uncertain and (self.is_control or shuffle is not None):
-            exchanged = tf.constant(self.is_control) if shuffle is None else shuffle
-            predictive = exchange(predictive, candidates, fold(seed, EXCHANGE), exchanged)
-        shares = self.rule(predictive, candidates, clock, seed, knob, **self.static)
+        if self.is_control:
+            here, back = turned(candidates, fold(seed, EXCHANGE))
+            shares = self.rule(exchange(predictive, here), candidates, clock, seed, knob, **self.static)
+            shares = placed(shares, back)
+        else:
+            shares = self.rule(predictive, candidates, clock, seed, knob, **self.static)
         return with_floor(shares, candidates, self.settings.get("floor", 0.0))
 
     @property

@@ -18,7 +18,7 @@ def shuffled(policy: Policy) -> Policy:
     Args:
       policy: one that looks at uncertainty, such as `ucb` or `thompson`; a grid's control is a grid.
 
-    Returns: the policy, named after the given one: density/ucb~shuffled. Replay plays both in one compiled program.
+    Returns: the policy, named after the given one: density/ucb~shuffled.
     Raises: UserError if the policy looks at means alone.
 
     >>> from recbayes.policies import ucb

@@ -2,16 +2,19 @@
 
 from recbayes.replay.counts import counts
 from recbayes.replay.density import density
+from recbayes.replay.halving import Halving, halve, policy_family
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.queue import queue
 from recbayes.replay.replay import replay
 from recbayes.replay.result import Result
+from recbayes.replay.twin import twin
 from recbayes.replay.world import Events, Feedback, Offer, Part, Rules, Scene, World
 
 __all__ = [
     "Bound",
     "Events",
     "Feedback",
+    "Halving",
     "Learner",
     "Offer",
     "Part",
@@ -22,6 +25,9 @@ __all__ = [
     "World",
     "counts",
     "density",
+    "halve",
+    "policy_family",
     "queue",
     "replay",
+    "twin",
 ]

@@ -22,12 +22,14 @@ TUNED = {"groups": 500, "replicas": 20}
 class Comparison(NamedTuple):
     """One policy against another.
 
-    lift: clicks of policy over other, less 1; interval: 95% over clusters; p: of no difference; p_holm: the same, all comparisons
-    together; sequence: which holds however often one looks; verdict: better, worse or same.
+    ahead: clicks of policy beyond other's in a replica; lift: the same over other's clicks, NaN where those are not above 0; interval: 95%
+    over clusters; p: of no difference; p_holm: the same, all comparisons together; sequence: which holds however often one looks;
+    verdict: better, worse or same.
     """
 
     policy: str
     other: str
+    ahead: float
     lift: float
     interval: tuple[float, float]
     p: float
@@ -36,9 +38,10 @@ class Comparison(NamedTuple):
     verdict: str
 
     def to_json(self) -> dict[str, Any]:
-        """Its figures; an end at infinity is None."""
-        ends = [end if np.isfinite(end) else None for end in self.sequence.interval]
-        return self._asdict() | {"sequence": {"interval": ends, "decided_after": self.sequence.decided}}
+        """Its figures; what is not finite is None."""
+        lift, interval, ends = (_finite(value) for value in (self.lift, self.interval, self.sequence.interval))
+        sequence = {"interval": ends, "decided_after": self.sequence.decided}
+        return self._asdict() | {"lift": lift, "interval": interval, "sequence": sequence}
 
 
 def units(clicks: Array, codes: Array) -> Array:
@@ -72,21 +75,25 @@ def judged(pairs: list[tuple[str, str, Lift, Array, Array]], codes: Array) -> li
       codes: cluster of each group, [G].
     """
     p = np.array([paired_p(units(ours, codes), units(theirs, codes)) for *_, ours, theirs in pairs])
-    return [
-        Comparison(policy, other, lift.lift, lift.interval, one, both, running(ours, theirs, codes), _verdict(lift.lift, both))
-        for (policy, other, lift, ours, theirs), one, both in zip(pairs, p.tolist(), holm(p).tolist(), strict=True)
-    ]
+    found = []
+    for (policy, other, lift, ours, theirs), one, both in zip(pairs, p.tolist(), holm(p).tolist(), strict=True):
+        ahead = float((ours - theirs).sum(1).mean())
+        verdict = "same" if both >= 1.0 - LEVEL else "better" if ahead > 0.0 else "worse"
+        found.append(Comparison(policy, other, ahead, lift.lift, lift.interval, one, both, running(ours, theirs, codes), verdict))
+    return found
 
 
-def _verdict(lift: float, p: float) -> str:
-    return "same" if p >= 1.0 - LEVEL else "better" if lift > 0.0 else "worse"
+def _finite(value: Any) -> Any:
+    """A number, or each of a pair, None where it is not finite."""
+    return tuple(_finite(one) for one in value) if isinstance(value, tuple) else float(value) if np.isfinite(value) else None
 
 
 def says(comparison: Comparison) -> str:
     """What a policy's comparison with its control means, in a sentence."""
-    policy, control, lift = comparison.policy, comparison.other, comparison.lift
-    low, high = comparison.interval
-    figures = f"{lift:+.1%} clicks over {control} ({low:+.1%} to {high:+.1%})"
+    policy, control, (low, high) = comparison.policy, comparison.other, comparison.interval
+    figures = f"{comparison.lift:+.1%} clicks over {control} ({low:+.1%} to {high:+.1%})"
+    if np.isnan(comparison.lift):
+        figures = f"{comparison.ahead:+,.1f} beyond {control}"
     if comparison.verdict == "better":
         return f"The uncertainty helped {policy}: {figures}, which explores as much with the uncertainty shuffled among the candidates."
     worse = "does better" if comparison.verdict == "worse" else "does as well"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from recbayes.replay.comparisons import Comparison, judged, over, running, says
 from recbayes.replay.intervals import Lift, Resamples
+from recbayes.replay.planning import Plan, planned
 from recbayes.replay.sequential import Sequential
 from recbayes.types import Array, UserError
 
@@ -29,7 +30,8 @@ class Result:
     horizon and over its first tenth, by policy, [R, G]. uniform, uniform_early: those of the uniform policy, exactly, [G]. clusters:
     groups that are resampled together, [G]. explorations: each policy's setting, None for those without. baselines: the greedy policy
     over each policy's own learner, if it was replayed. about: world and seeds. controls: each policy's shuffled control, if it was
-    replayed.
+    replayed. uncertain: policies that look at more than means. arms: a row a (policy, arm): group, item, showings and clicks, means over
+    replicas.
     """
 
     rows: pd.DataFrame
@@ -42,6 +44,8 @@ class Result:
     baselines: Mapping[str, str]
     about: Mapping[str, Any]
     controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    uncertain: frozenset[str] = frozenset()
+    arms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
     def policies(self) -> list[str]:
@@ -189,6 +193,22 @@ class Result:
             return None
         means = self.rows.groupby(["share", "policy"]).expected_clicks.mean().unstack()
         return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / np.atleast_2d(self.uniform).sum(1).mean())
+
+    def plan(self, name: str | None = None) -> Plan:
+        """What exploring costs: clicks behind greedy over the same learner as the horizon passes and by item, and when they are paid back.
+
+        Args:
+          name: the policy; the best by default.
+
+        Raises: UserError for a policy that was not replayed, or without greedy over its learner.
+        """
+        name = self.best if name is None else name
+        self.over_uniform(name)
+        if name not in self.baselines:
+            raise UserError(
+                f"replay: {name} has no greedy policy over its learner to cost it against. Replay one too, or use controls=[{name!r}]"
+            )
+        return planned(self.rows, self.arms, name, self.baselines[name])
 
     @property
     def _against_controls(self) -> list[Comparison]:

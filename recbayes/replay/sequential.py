@@ -105,7 +105,7 @@ def fieller(mean_a: Array, mean_b: Array, spread: list[Array], bound: Array) -> 
         square = mean_b**2 - bound * var_b
         middle = mean_a * mean_b - bound * cov
         root = np.sqrt(np.maximum(middle**2 - square * (mean_a**2 - bound * var_a), 0.0))
-        known = np.isfinite(bound) & (square > 0.0)
+        known = np.isfinite(bound) & (square > 0.0) & (mean_b > 0.0)
         low, high = ((middle + sign * root) / np.where(known, square, 1.0) for sign in (-1.0, 1.0))
     return np.where(known, low, -np.inf), np.where(known, high, np.inf)
 

@@ -174,15 +174,13 @@ def test_floor_is_a_share_of_uniform(build):
 def test_what_looks_at_uncertainty_says_so(case):
     """Policies that do get a control in simulations: exchanged uncertainty must change them, and no other."""
     given, allowed = predictive(), candidates()
-    plain, off, on = (
-        case.policy.probabilities(given, allowed, CLOCK, SEED, **told).numpy()
-        for told in ({}, {"shuffle": tf.constant(False)}, {"shuffle": tf.constant(True)})
-    )
-    np.testing.assert_array_equal(plain, off)
-    assert (plain != on).any() == case.policy.uncertain
-    assert (on[~allowed.numpy()] == 0.0).all()
+    control = case.policy._replace(settings={**case.policy.settings, "shuffled": True})
+    plain, exchanged = (policy.probabilities(given, allowed, CLOCK, SEED).numpy() for policy in (case.policy, control))
+    assert (plain != exchanged).any() == case.policy.uncertain
+    assert (exchanged[~allowed.numpy()] == 0.0).all()
+    np.testing.assert_allclose(exchanged.sum(-1), 1.0, atol=3e-7)
     if case.policy.uncertain:
-        np.testing.assert_array_equal(on, shuffled(case.policy).probabilities(given, allowed, CLOCK, SEED))
+        assert shuffled(case.policy)._replace(name=control.name) == control
 
 
 def test_names_tell_learner_and_policy():

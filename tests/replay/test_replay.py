@@ -147,6 +147,7 @@ def test_policies_that_differ_in_exploration_share_a_program():
     world, learner = small(), rb.counts()
     bound = learner.bind(world)
     half, whole = (compiled(Program.of(rb.ucb(learner, exploration=e), bound, world, 1)) for e in (0.5, 1.0))
+    assert compiled(Program.of(rb.shuffled(rb.ucb(learner)), bound, world, 1)) is not half
     total = compiled(Program.of(rb.ucb(learner, stddev="total"), bound, world, 1))
     assert half is whole
     assert total is not half

@@ -60,7 +60,7 @@ def _pairs(run: Run) -> Html | None:
             breakable(pair["policy"]),
             breakable(pair["other"]),
             percent(pair["lift"], signed=True),
-            interval(pair["interval"]),
+            interval(pair["interval"] if None not in pair["interval"] else None),
             fixed(pair["p_holm"], 3),
             _looked(pair["sequence"]),
             pair["verdict"],
