@@ -1,10 +1,11 @@
-"""Speed of the queue world: Thompson replicas a second against NumPy, on the headline tests, in the same run.
+"""Speed of replay: Thompson in the queue world and LinUCB, LinTS decision by decision, each against peers in the same run.
 
-    python benchmarks/replay.py [--replicas 8] [--save]
+    python benchmarks/replay.py [--replicas 8] [--events 20000] [--save]
 
 One replica is 638 tests with 3,268 arms over their whole horizon in 100 updates, Thompson sampling on Beta(1, 1) with 30 draws an update.
 Peers, both vectorised over tests and drawing betas with `Generator.beta`: arrays padded to the largest test, as one writes it first, on
 one core; and flat arrays with segments, on one core and with replicas on all cores. Compiling is a figure of its own.
+The linear learner's job is in `linear_job.py`, its peers (NumPy; numba and MABWiser where they are installed) in `linear_peers.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # peers are on one core; threads of BLAS that wait for each other slow them down
 
+import linear_job
 import numpy as np
 
 import recbayes as rb
+from recbayes.replay import replay
 from recbayes.replay.layout import blocks
 from recbayes.replay.queue import QueueWorld
 
@@ -35,9 +39,12 @@ def main() -> None:
     """Measures, prints one line of JSON, and keeps it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, default=8, help="replicas a measurement")
+    parser.add_argument("--events", type=int, default=20_000, help="decisions of the linear learner's job")
     parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/replay.json too")
     options = parser.parse_args()
-    line = json.dumps(measured(headline_tests(), options.replicas))
+    found, (figures, ratios) = measured(headline_tests(), options.replicas), linear_job.measured(options.events)
+    found["ratios"]["queue_thompson_vs_numpy"] = found["ratios"]["one_normal_over_numpy"]
+    line = json.dumps(found | {"figures": found["figures"] | figures, "ratios": found["ratios"] | ratios})
     if options.save:
         (Path(__file__).parent / "results" / "replay.json").write_text(line + "\n", encoding="utf-8")
     print(line)
@@ -54,8 +61,8 @@ def measured(world: QueueWorld, replicas: int) -> dict[str, Any]:
     figures, lifts = {}, {}
     for name, exact in (("exact", True), ("one_normal", False)):
         policy = rb.thompson(rb.counts(exact=exact), draws=DRAWS)
-        first, _ = timed(rb.replay, world, [policy], seeds=replicas)
-        seconds, result = timed(rb.replay, world, [policy], seeds=replicas, seed=1)
+        first, _ = timed(replay, world, [policy], seeds=replicas)
+        seconds, result = timed(replay, world, [policy], seeds=replicas, seed=1)
         figures[f"{name}_replicas_per_second"] = replicas / seconds
         figures[f"{name}_compile_seconds"] = first - seconds
         lifts[name] = result.over_uniform("counts/thompson").lift

@@ -19,15 +19,17 @@
 # measurement, and what all of it is for: exploration.
 
 # %% tags=["parameters"]
-EPOCHS = 40  # passes over the training rows
+EPOCHS = 60  # passes over the training rows
 NEWEST = 700  # so many tests, the newest of the log
 DRAWS = 512  # weight draws of the reference
 WARMUP = 200  # steps of the Markov chains before draws are kept
 MEMBERS = 8  # networks of the ensemble
+TIMES = 8  # so many times the log, to see what more data do
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from IPython.display import display
 
@@ -70,7 +72,7 @@ display(train)
 family = rb.beta_mixture(components=1)
 start = family.start(np.asarray(train.clicks, np.float32), np.asarray(train.impressions, np.float32))
 prior = family.density(tf.constant([start], tf.float32))  # one row, one component
-rates = np.linspace(0.0005, 0.04, 400, dtype=np.float32)
+rates = np.linspace(0.0002, 0.08, 800, dtype=np.float32)
 
 
 def height(density: BetaMixture) -> np.ndarray:
@@ -84,7 +86,7 @@ axes.hist(
     observed, bins=np.linspace(0, 0.04, 60).tolist(), density=True, color=GREY, alpha=0.4, label="observed rates of training packages"
 )
 axes.plot(rates, height(prior), color=BLUE, linewidth=2.5, label="prior")
-axes.set(title="The prior: how click rates spread", xlabel="click rate")
+axes.set(title="The prior: how click rates spread", xlabel="click rate", xlim=(0, 0.04))
 axes.legend(frameon=False)
 
 # %% [markdown]
@@ -126,7 +128,8 @@ axes.plot(rates, height(prior), color=BLUE, linestyle=":", label="prior")
 axes.plot(rates, both, color=BLUE, linewidth=2.5, label="posterior after a tenth of the impressions")
 for (name, value), colour in zip(estimates.items(), (ORANGE, BLUE, GREEN)):
     axes.axvline(value, color=colour, linewidth=1.2)
-    axes.annotate(name, (value, axes.get_ylim()[1]), color=colour, rotation=90, va="top", ha="right", fontsize=8)
+    side = "left" if name == "all impressions" else "right"
+    axes.annotate(name, (value, axes.get_ylim()[1]), color=colour, rotation=90, va="top", ha=side, fontsize=8)
 axes.set(title="Bayes' rule on one package", xlabel="click rate")
 axes.legend(frameon=False)
 
@@ -143,6 +146,8 @@ settings = {
     "group_effect": False,
     "model": rb.linear(wide_stddev=0.2),
     "epochs": EPOCHS,
+    "batch_size": 128,
+    "learning_rate": 0.03,
     "held_out": 0.0,
     "oov_share": 0.0,
 }
@@ -228,7 +233,8 @@ draw_errors(errors)
 # $$\mathrm{ELBO} = E_q[\log P(D \mid w)] - \mathrm{KL}(q \,\|\, P(w)) .$$
 #
 # It trains like any network and takes networks of any size. But weights that the data tie together are independent under $q$: it has a
-# bias that no number of draws removes. The curve comes to rest where the chain's goes on falling.
+# bias that no number of draws removes, and the curve comes to rest where the chain's would go on falling. Trained to the end, as here, that
+# bias is a tenth of the posterior's own spread; stopped early it is many times that.
 
 # %%
 variational = rb.fit(train, posterior=rb.mean_field(), **settings)
@@ -243,18 +249,30 @@ print({name: round(value, 3) for name, value in distance(simple, mean, doubt).it
 # Leave dropout on when predicting: each of $T$ passes switches off random units, and their spread is read as doubt. It costs nothing in
 # training. Its spread is set by the dropout rate, not by the amount of data: a doubt that does not shrink as the log grows.
 #
-# ## 9. Ensembles: several networks that differ
+# ## 9. Ensembles: several models that differ
 #
-# Train several networks, each on a bootstrap of the tests and with a random function of its own added. Where data are plenty they
-# agree; elsewhere they keep their differences.
+# Train several models, each on a bootstrap of the tests and with a random function of its own added. Where data are plenty they agree;
+# elsewhere they keep their differences. To see it, imagine that every test had been run several times over with the same outcome: doubt
+# about the weights should fall with the square root of the number. (Dropout needs hidden units, so its model has some.)
+
 
 # %%
-hidden = {**settings, "model": rb.mlp(embedding=4, hidden=(8,), dropout=0.1, wide=True, wide_stddev=0.2)}
-some = train.take(train.segments[0] >= train.segments[1] * 3 // 4)  # a quarter of the tests
+def repeated(times: int) -> rb.Log:
+    """The training tests so many times over, each time as tests of their own."""
+    table = train.table.to_pandas()
+    copies = [table.assign(clickability_test_id=table.clickability_test_id.astype(str) + f" {copy}") for copy in range(times)]
+    columns = {"clicks": "clicks", "impressions": "impressions", "group": "clickability_test_id", "time": "test_created_at"}
+    return rb.read_log(pd.concat(copies), features=["headline"], **columns)
+
+
 spreads = {}
-for name, method in {"dropout": rb.mc_dropout(draws=32), "ensemble": rb.ensemble(members=MEMBERS)}.items():
-    for size, rows in {"a quarter of the tests": some, "all tests": train}.items():
-        means = draws_of(rb.fit(rows, posterior=method, **hidden))
+for name, changed in {
+    "dropout": {"posterior": rb.mc_dropout(draws=64), "model": rb.mlp(embedding=8, hidden=(16,), dropout=0.1), "learning_rate": 0.01},
+    "ensemble": {"posterior": rb.ensemble(members=MEMBERS)},
+}.items():
+    for size, times in {"these tests": 1, f"{TIMES} times the tests": TIMES}.items():
+        steps = {"epochs": max(1, EPOCHS * 4 // (4 + times)), "batch_size": 128 * max(1, times // 2)}
+        means = draws_of(rb.fit(repeated(times), **{**settings, **changed, **steps}))
         spreads[name, size] = float(np.median(means.std(axis=0, ddof=1) / means.mean(axis=0)))
 
 figure, axes = plt.subplots(figsize=(5.5, 3))
@@ -317,7 +335,7 @@ for shift, ((share, chance), colour) in enumerate(zip(shares.items(), (GREY, ORA
 axes.set(
     title="Thompson's probability of showing each package",
     yticks=np.arange(arms),
-    yticklabels=[str(h)[:60] for h in page.column("headline").to_pylist()],
+    yticklabels=[f"{number}. {str(h)[:56]}" for number, h in enumerate(page.column("headline").to_pylist(), 1)],
 )
 axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.2, -0.12), ncols=3)
 

@@ -20,8 +20,8 @@ READS = ("log", "features", "calibration", "seed")
 
 
 def wanted(config: Config) -> bool:
-    """Every run is audited."""
-    return True
+    """Every log is audited."""
+    return bool(config.log.path)
 
 
 def needs(config: Config) -> tuple[str, ...]:

@@ -20,11 +20,16 @@ def _over_model(config: Config) -> bool:
     return config.simulate is not None and any(policy.learner and policy.learner.of_model for policy in config.simulate.policies)
 
 
+def alone(config: Config) -> bool:
+    """Whether the config's world is a test bed, which needs no log."""
+    return config.simulate is not None and not config.simulate.world.of_log
+
+
 def world(config: Config, log: Any, model: Any = None, **changed: Any) -> Any:
     """The world of a log, settings changed; arms are distinct where an item-side feature differs."""
     assert config.simulate is not None
     if config.simulate.world.of_model:
-        return config.simulate.world.build(log, model, seed=config.seed, **changed)
+        return config.simulate.world.build(log, model, **changed)
     distinct = [feature.name for feature in config.features if feature.side == "item"] or None
     return config.simulate.world.build(log, distinct=distinct, **changed)
 
@@ -33,13 +38,15 @@ def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:
     """A policy over its learner."""
     if policy.learner is None:
         return policy.build(name=policy.name)
-    learner = policy.learner.build(model, seed=config.seed) if policy.learner.of_model else policy.learner.build(train)
+    if policy.learner.of_model:
+        return policy.build(policy.learner.build(model, seed=config.seed), name=policy.name)
+    learner = policy.learner.build(train) if policy.learner.of_log else policy.learner.build()
     return policy.build(learner, name=policy.name)
 
 
 def best(config: Config, figures: dict[str, Any]) -> str:
     """The policy with the most clicks among those that an export can serve: uniform, and those over the model."""
-    return max(served(config) or figures, key=lambda name: figures[name]["lift_over_uniform"])
+    return max(served(config) or figures, key=lambda name: figures[name]["expected_clicks"])
 
 
 def controls(config: Config, choice: Any, chosen: str) -> Any:

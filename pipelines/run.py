@@ -23,7 +23,10 @@ def run_stages(config: Config, out: Path, until: str, console: Console) -> dict[
 
     Raises: UserError for those.
     """
-    data = {name: fingerprint(path) for name, path in {"log": config.log.path, "test": config.log.test_path}.items() if path}
+    table = config.simulate.world.settings.get("table") if config.simulate else None
+    data = {
+        name: fingerprint(path) for name, path in {"log": config.log.path, "test": config.log.test_path, "table": table}.items() if path
+    }
     plan = planned(config, until)
     known = RunFolder.read(out) if out.exists() else None
     todo = stale(plan, config, data, known)

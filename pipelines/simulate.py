@@ -8,10 +8,11 @@ from typing import Any
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
+from recbayes.pipelines import testbed
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.costing import check_plan, costs
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import best, controls, needs_model, player, world
+from recbayes.pipelines.players import alone, best, controls, needs_model, player, world
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
@@ -25,7 +26,9 @@ def wanted(config: Config) -> bool:
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """The trained model, if a policy's learner starts from it."""
+    """The trained model, if a policy's learner starts from it; nothing for a test bed."""
+    if alone(config):
+        return ()
     return ("audit", "train") if needs_model(config) else ("audit",)
 
 
@@ -34,6 +37,9 @@ def check(config: Config) -> None:
     if config.simulate is None:
         mend = "`recbayes cp quickstart FILE` writes one to start from; to export without it, name the policy: export.policy={kind: ucb}"
         raise UserError(f"simulate: the config has no such section. {mend}")
+    if alone(config):
+        testbed.check(config)
+        return
     check_passed(config)
     train, test = logs(config)
     check_plan(config, test)
@@ -44,6 +50,8 @@ def check(config: Config) -> None:
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes simulation.parquet and simulation.json; `chosen` is the policy that was best on the newest training groups."""
     assert config.simulate is not None
+    if alone(config):
+        return testbed.run(config, folder, console)
     train, test = logs(config)
     chosen, choice, record = choose(config, train, folder, console)
     held, played = controls(config, choice, chosen), choice.policies
@@ -54,9 +62,11 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     plan = costs(config, result, train, test, model, chosen, console)
     figures = result.to_json() | {"chosen": chosen, "choice": record, "plan": plan}
     folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    lift = figures["policies"][chosen]["lift_over_uniform"]
-    told = [f"{chosen} chosen; {lift:+.1%} clicks over uniform on the test groups", *(c["says"] for c in figures["controls"].values())]
-    return {"says": "\n".join([*told, *([plan["says"]] if plan else [])]), "chosen": chosen, "lift_over_uniform": lift}
+    found = figures["policies"][chosen]
+    lift, doubt = found["lift_over_uniform"], f" ({found['verdict']}: {found['reason']})" if found.get("reason") else ""
+    gain = "uniform earns nothing to be held against" if lift is None else f"{lift:+.1%} clicks over uniform on the test groups"
+    told = [f"{chosen} chosen; {gain}{doubt}", *(c["says"] for c in figures["controls"].values()), *([plan["says"]] if plan else [])]
+    return {"says": "\n".join(told), "chosen": chosen, "lift_over_uniform": lift}
 
 
 def choose(config: Config, train: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:

@@ -37,7 +37,10 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         *("slate", "square_cb", "thompson", "ucb", "uniform"),
     ),
     "recbayes.policies.control": ("shuffled",),
-    "recbayes.replay": ("counts", "density", "halve", "policy_family", "queue", "replay", "twin"),
+    "recbayes.replay": (
+        *("classification", "counts", "density", "halve", "linear_learner", "neural_linear_learner"),
+        *("policy_family", "propensity", "queue", "rejection", "replay", "twin", "wheel"),
+    ),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),
     "recbayes.report": ("report",),

@@ -200,12 +200,17 @@ class World(Plugin):
     """What can be shown and what comes back in replay."""
 
     room: ClassVar[str] = "replay:World"
-    supplied: ClassVar[frozenset[str]] = frozenset({"log", "fitted", "seed"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"log", "fitted"})
 
     @property
     def of_model(self) -> bool:
         """Whether it is built from the trained network."""
         return "fitted" in plugins.settings(self.room, self.kind)
+
+    @property
+    def of_log(self) -> bool:
+        """Whether it is built from the log."""
+        return "log" in plugins.settings(self.room, self.kind)
 
     def build(self, *given: Any, **named: Any) -> Any:
         """The world of a log; the caller's `distinct` (columns in which arms differ) where it takes one and the config names none."""
@@ -224,6 +229,11 @@ class Learner(Plugin):
     def of_model(self) -> bool:
         """Whether it starts from the trained network."""
         return "fitted" in plugins.settings(self.room, self.kind)
+
+    @property
+    def of_log(self) -> bool:
+        """Whether it may look at the training log."""
+        return "log" in plugins.settings(self.room, self.kind)
 
 
 class Policy(Plugin):
@@ -450,7 +460,7 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, lt=2**31, description="of every random number")
     runtime: Runtime = Field(Runtime(), description="device and memory")
-    log: LogSection = Field(description="the click log")
+    log: LogSection = Field(LogSection(path="", columns=Columns()), description="the click log; test beds alone need none")
     audit: Audit = Field(Audit(), description="which of its failures are accepted")
     features: tuple[Feature, ...] = Field((), description="what the model sees; needed to train")
     model: Model = Field(default_factory=lambda: Model(kind="ddn"), description="the network")
@@ -474,6 +484,25 @@ class Config(Section):
         learner = {"kind": "density"} if data.get("features") else {"kind": "counts", "prior": "page"}
         tried = [{"kind": "uniform"}, *({**policy, "learner": learner} for policy in FAMILY)]
         return {**data, "simulate": {"choose": "halving", **simulate, "policies": tried}}
+
+    @model_validator(mode="after")
+    def _log_is_there(self) -> Self:
+        alone = (
+            self.simulate is not None
+            and not self.simulate.world.of_log
+            and not any((self.features, self.compare, self.evaluate, self.export))
+        )
+        if not (self.log.path or alone):
+            raise PydanticCustomError("plugin", "no log", {"faults": [("log", "missing, and it has no default")]})
+        if not self.log.path and self.simulate is not None:
+            found = [
+                (f"simulate.policies.{place}.learner", f"{policy.learner.kind} starts from the trained network, which needs a log")
+                for place, policy in enumerate(self.simulate.policies)
+                if policy.learner is not None and policy.learner.of_model
+            ]
+            if found:
+                raise PydanticCustomError("plugin", "no log", {"faults": found})
+        return self
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Config:

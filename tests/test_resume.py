@@ -50,7 +50,12 @@ def desk(tmp_path_factory):
 
 def start(home, out, stage, *overrides):
     command = [sys.executable, "-c", MAIN, stage, str(home / "config.yaml"), "--out", str(home / out), *overrides]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
+
+
+def heed_ctrl_c():
+    """A shell starts what it puts in the background deaf to Ctrl-C, and its children inherit that: the tests' too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finish(home, out, stage, *overrides):

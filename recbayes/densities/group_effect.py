@@ -62,7 +62,7 @@ class GroupEffect(NamedTuple):
         if tf.executing_eagerly():
             return _log_marginal(self, rows)
         given = tf.nest.map_structure(tf.convert_to_tensor, (self, rows))
-        return _traced(type(density), tf.nest.map_structure(_any_length, given))(*given)
+        return _traced(type(density).__name__, tf.nest.map_structure(_any_length, given))(*given)
 
     def condition(self, density: Any, clicks: Tensor, impressions: Tensor, segments: Tensor, num_segments: Tensor) -> GroupPosterior:
         """Nodes and weights of each group's effect, and each row's density given the node, all counts seen.
@@ -118,10 +118,10 @@ def _log_marginal(effect: GroupEffect, rows: _Rows) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _traced(density: type, signature: tuple[Any, Any]) -> Callable[..., Tensor]:
+def _traced(density: str, signature: tuple[Any, Any]) -> Callable[..., Tensor]:
     """`_log_marginal` within graphs, traced once for rows of any number: tracing it and its gradient takes seconds.
 
-    density: its type, as named tuples of equal leaves are equal.
+    density: its type's name, as named tuples of equal leaves are equal.
     """
     return tf.function(_log_marginal, input_signature=signature, autograph=False)
 

@@ -103,7 +103,7 @@ class Policy(NamedTuple):
         Raises: ValueError if a decision has no candidate (outside compiled code), with the decision's place.
         """
         candidates = checked(candidates)
-        knob = tf.cast(self.exploration if exploration is None else exploration, tf.float32)
+        knob = tf.cast(self.exploration if exploration is None else exploration, getattr(predictive, "dtype", tf.float32))
         if self.is_control:
             here, back = turned(candidates, fold(seed, EXCHANGE))
             shares = self.rule(exchange(predictive, here), candidates, clock, seed, knob, **self.static)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from recbayes.policies import Policy, greedy, uniform
 from recbayes.policies.control import shuffled
+from recbayes.replay.learner import nothing
 from recbayes.types import UserError
 
 
@@ -31,7 +32,7 @@ def guarded(policies: Sequence[Policy], controls: Literal["all"] | Sequence[str]
 
 def baselines(policies: Sequence[Policy]) -> list[Policy]:
     """Uniform, and greedy over each learner, where they are missing."""
-    found = [] if any(policy.kind == "uniform" for policy in policies) else [uniform()._replace(learner=policies[0].learner)]
+    found = [] if any(policy.kind == "uniform" for policy in policies) else [uniform()._replace(learner=nothing())]
     there = {policy.learner.identity for policy in policies if policy.kind == "greedy"}
     names = {policy.name for policy in policies}
     for policy in policies:

@@ -26,6 +26,7 @@ def density(
     draws: int = 64,
     merge: bool = True,
     exact: bool = False,
+    discount: float = 1.0,
     seed: int = 0,
 ) -> Learner:
     """What a fitted model knows of the arms, and what it learns from their counts.
@@ -37,9 +38,10 @@ def density(
       merge: one density an arm from all draws, by moments; only where there is a group effect and the density is a mixture of betas or
         logit-normals, else the draws stay apart. Apart, cost grows with their number: 8 are enough.
       exact: policies see every component, and Thompson's draws are exact; else components are summed up by mean and variance.
+      discount: what a count counts after each further update, in (0, 1]; below 1 for click rates that drift.
       seed: of the weight draws.
 
-    Raises: UserError if a setting is unknown.
+    Raises: UserError if a setting is unknown or out of range.
 
     >>> density(None, draws=8, merge=False).settings["draws"]
     8
@@ -48,6 +50,8 @@ def density(
         raise UserError(f"density: counts_scope is {counts_scope!r}, must be group or item")
     if draws < 1:
         raise UserError(f"density: draws is {draws}, must be at least 1")
+
+    tallies.check_discount("density", discount)
 
     def bind(world: World) -> Bound:
         if world.rows is None:
@@ -67,9 +71,14 @@ def density(
             leaves, tau = merged(leaves, tau, world.segments)
         elif merge and tau is not None and isinstance(leaves, LogitNormalMixture):
             leaves, tau = merged_logits(leaves, tau, world.segments)
-        return tallies.bound(leaves, tau, items=world.items if counts_scope == "item" else None, exact=exact)
+        return tallies.bound(leaves, tau, items=world.items if counts_scope == "item" else None, exact=exact, discount=discount)
 
-    return Learner("density", {"counts_scope": counts_scope, "draws": draws, "merge": merge, "exact": exact, "seed": seed}, fitted, bind)
+    return Learner(
+        "density",
+        {"counts_scope": counts_scope, "draws": draws, "merge": merge, "exact": exact, "discount": discount, "seed": seed},
+        fitted,
+        bind,
+    )
 
 
 def merged(apart: BetaMixture, tau: Array, segments: Array) -> tuple[BetaMixture, Array]:

@@ -16,7 +16,7 @@ MOST = 5000
 
 
 class Lift(NamedTuple):
-    """Clicks of one policy over those of another, less 1: a share, 0.08 is 8% more.
+    """Clicks of one policy over those of another, less 1: a share, 0.08 is 8% more. NaN where the other's are not above 0.
 
     interval: 95% over groups (clusters); interval_over_replicas: 95% over the simulation's own randomness, which more seeds make vanish.
     """
@@ -54,6 +54,8 @@ class Resamples(NamedTuple):
         (0.25, (0.0, 0.5))
         """
         means = clicks.mean(0), reference.mean(0)
+        if not means[1].sum() > 0.0:  # rewards that may be negative: a ratio would mean nothing
+            return Lift(np.nan, (np.nan, np.nan), (np.nan, np.nan))
         value = float(means[0].sum() / means[1].sum() - 1.0)
         replicas = over_replicas(clicks.sum(1), reference.sum(1))
         number = self.weights.shape[1]

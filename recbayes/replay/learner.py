@@ -58,3 +58,9 @@ class Learner(NamedTuple):
     def identity(self) -> Hashable:
         """Equal for learners that learn the same."""
         return self.kind, tuple(sorted(self.settings.items())), id(self.source)
+
+
+def nothing() -> Learner:
+    """What uniform learns."""
+    bound = Bound(None, lambda prior, replicas: (), lambda state, prior, feedback: (), lambda known, prior, offer: None, False, "nothing")
+    return Learner("nothing", {}, None, lambda world: bound)

@@ -23,7 +23,7 @@ from recbayes.types import Tensor
 
 RECORDS = 1000
 """At most so many points of the horizon are kept of a replica."""
-TOTALS = ("expected_clicks", "uniform_clicks")
+TOTALS = ("expected_clicks", "uniform_clicks", "decisions", "uniform_decisions")
 """What is kept of each group."""
 
 
@@ -98,7 +98,7 @@ def _play(program: Program, scene: Scene, prior: Prior, world_seeds: Tensor, pol
         known = learner.look(now.learner, prior, offer)
         shares = _probabilities(program, prior, known, offer, policy_seeds, t, exploration)
         world, feedback, earned = rules.answer(scene, now.world, offer, shares, world_seeds, t)
-        arms = {name: values + getattr(feedback, name) for name, values in now.arms.items()}
+        arms = {name: values + tf.cast(getattr(feedback, name), tf.float64) for name, values in now.arms.items()}
         feedback, pending = _delayed(program.delay, feedback, now.pending)
         total = {name: now.total[name] + earned[name] for name in now.total}
         early = {name: tf.where(t < program.early, total[name], now.early[name]) for name in total}

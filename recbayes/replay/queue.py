@@ -61,6 +61,11 @@ class QueueWorld(NamedTuple):
         return 0
 
     @property
+    def clicks_only(self) -> bool:
+        """Rewards are clicks."""
+        return True
+
+    @property
     def rules(self) -> Rules:
         """Groups in step, the same offer to all replicas."""
         return Rules(("queue", self.steps), False, ("expected_clicks", "clicks"), start, partial(offer, steps=self.steps), answer)

@@ -23,7 +23,7 @@ from recbayes.replay.controls import guarded
 from recbayes.replay.counts import counts
 from recbayes.replay.density import density
 from recbayes.replay.jobs import Job, early_steps, jobs, kept
-from recbayes.replay.learner import Bound, Learner
+from recbayes.replay.learner import Bound, Learner, nothing
 from recbayes.replay.program import Played
 from recbayes.replay.result import Result
 from recbayes.replay.world import World
@@ -119,11 +119,13 @@ def _learner(policy: Policy) -> Learner:
     learner = policy.learner
     if isinstance(learner, Learner):
         return learner
-    if policy.kind == "uniform" or learner == "counts":
+    if policy.kind == "uniform":
+        return nothing()
+    if learner == "counts":
         return counts()
     if not hasattr(learner, "densities"):
         raise UserError(
-            f"replay: {policy.name} has the learner {learner!r}. It takes a fitted model, rb.counts(...) or rb.density(fitted)."
+            f"replay: {policy.name} has the learner {learner!r}. It takes a fitted model, or counts(...), linear(...), density(...)."
         )
     return density(learner)
 
@@ -158,8 +160,9 @@ def _finished(world: World, work: list[Job], place: str, workers: int, folder: P
 
 def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[tuple[Job, Played]]], seeds: int, seed: int) -> Result:
     early = early_steps(world.steps)
-    total = {name: _by_group(world, chunks, seeds, "total") for name, chunks in played.items()}
-    first = {name: _by_group(world, chunks, seeds, "early") for name, chunks in played.items()}
+    total = {name: by_decision(_by_group(world, chunks, seeds, "total"), world.decisions(world.steps)) for name, chunks in played.items()}
+    first = {name: by_decision(_by_group(world, chunks, seeds, "early"), world.decisions(early)) for name, chunks in played.items()}
+    _check_matches(total)
     uniform, uniform_early = _uniform(world, total, world.steps), _uniform(world, first, early)
     names = {policy.name for policy in policies}
     greedy = {policy.learner.identity: policy.name for policy in reversed(policies) if policy.kind == "greedy"}
@@ -213,6 +216,32 @@ def _arms(world: World, played: Mapping[str, list[tuple[Job, Played]]], seeds: i
     return pd.concat(frames, ignore_index=True)
 
 
+def by_decision(sums: dict[str, Array], decisions: Array) -> dict[str, Array]:
+    """Where a world decides how many decisions count, what is expected is made that of all decisions, by the mean of those that count.
+
+    >>> sums = by_decision({"expected_clicks": 2.0, "decisions": 4.0, "uniform_clicks": 1.0, "uniform_decisions": 10.0}, 20)
+    >>> float(sums["expected_clicks"]), float(sums["uniform_clicks"]), float(sums["share_matched"])
+    (10.0, 2.0, 0.2)
+    """
+    if "decisions" not in sums:
+        return sums
+    rest = {name: values for name, values in sums.items() if name != "uniform_decisions"} | {"share_matched": sums["decisions"] / decisions}
+    for name in ("expected_clicks", "uniform_clicks"):
+        counted = np.asarray(sums["decisions" if name == "expected_clicks" else "uniform_decisions"])
+        rest[name] = np.where(counted > 0.0, sums[name] / np.maximum(counted, 1e-300), np.nan) * decisions
+    return rest
+
+
+def _check_matches(total: Mapping[str, Mapping[str, Array]]) -> None:
+    """Raises UserError where a replica matched no event: there is nothing to average."""
+    for name, sums in total.items():
+        if "decisions" in sums and (none := int((sums["decisions"] <= 0.0).sum())):
+            raise UserError(
+                f"replay: {name} matched no logged event in {none:,} of {len(sums['decisions']):,} replicas, so nothing can be said of it."
+                " More events, fewer arms, or the propensity world with how: weighting."
+            )
+
+
 def _uniform(world: World, sums: Mapping[str, Mapping[str, Array]], step: int) -> Array:
     """What uniform is expected to earn before a step: of each group [G], or in each replica [R, G] where luck decides it."""
     if world.uniform_rate is not None:
@@ -227,13 +256,14 @@ def _rows(world: World, name: str, chunks: Sequence[tuple[Job, Played]], seeds: 
     kept = np.unique(np.linspace(0, records, CHECKPOINTS + 1).round().astype(int))[1:]
     steps = -(-kept * world.steps // records)  # records hold whole steps
     decisions, number = world.decisions(steps), len(kept)
+    curves = by_decision({name: values[kept - 1] for name, values in curves.items()}, decisions.sum(1)[:, None])
     columns = {
         "policy": name,
         "seed": np.repeat(np.arange(seeds), number),
         "checkpoint": np.tile(np.arange(1, number + 1), seeds),
         "share": np.tile(steps / world.steps, seeds),
         "decisions": np.tile(decisions.sum(1), seeds),
-    } | {name: values[kept - 1].T.ravel() for name, values in curves.items()}
+    } | {name: values.T.ravel() for name, values in curves.items()}
     if world.uniform_rate is not None:
         columns["uniform_clicks"] = np.tile(decisions @ world.uniform_rate, seeds)
     return pd.DataFrame(columns)

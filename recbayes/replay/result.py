@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 
 from recbayes.replay.comparisons import Comparison, judged, over, running, says
-from recbayes.replay.intervals import Lift, Resamples
+from recbayes.replay.intervals import Lift, Resamples, over_replicas
 from recbayes.replay.planning import Plan, planned
 from recbayes.replay.sequential import Sequential
 from recbayes.types import Array, UserError
 
 EARLY = 0.1
 """The part of the horizon that early lifts are of."""
+MATCHES = {"do_not_trust": (30, 10), "caution": (100, 50)}
+"""Fewer matched decisions, or clicks in them, than these: the verdict on a policy in a world of logged events."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,8 +28,10 @@ class Result:
     """The replay of several policies over one world.
 
     rows: a row a (policy, seed, checkpoint): share of the horizon, decisions, clicks, expected_clicks (their exact expectation given the
-    history) and uniform_clicks (the uniform policy's exact expectation), all cumulative. expected, early: expected clicks over the
-    horizon and over its first tenth, by policy, [R, G]. uniform, uniform_early: those of the uniform policy, exactly, [G]. clusters:
+    history) and uniform_clicks (the uniform policy's exact expectation), all cumulative; with a known optimum regret and uniform_regret,
+    the expected clicks that the policy, and uniform, were behind it. Where rewards are numbers they stand in the place of clicks. expected,
+    early: expected clicks over the horizon and over its first tenth, by policy, [R, G]. uniform, uniform_early: those of the uniform
+    policy, exactly, [G], or of each replica, [R, G], where its luck decides them. clusters:
     groups that are resampled together, [G]. explorations: each policy's setting, None for those without. baselines: the greedy policy
     over each policy's own learner, if it was replayed. about: world and seeds. controls: each policy's shuffled control, if it was
     replayed. uncertain: policies that look at more than means. arms: a row a (policy, arm): group, item, showings and clicks, means over
@@ -61,7 +65,8 @@ class Result:
     @property
     def best(self) -> str:
         """The policy with the most clicks, controls aside."""
-        return max((name for name in self.policies if name not in self.controls.values()), key=lambda name: self.over_uniform(name).lift)
+        played = (name for name in self.policies if name not in self.controls.values())
+        return max(played, key=lambda name: self.expected[name].mean(0).sum())
 
     def over_uniform(self, name: str, *, early: bool = False) -> Lift:
         """Lift over the uniform policy's exact expectation, over the horizon or its first tenth."""
@@ -113,7 +118,7 @@ class Result:
         table["against_greedy"] = pd.Series({c.policy: c.verdict for c in self.comparisons if c.other == self.greedy}, dtype=object)
         helped = {c.policy: "helped" if c.verdict == "better" else "did not help" for c in self._against_controls}
         table["uncertainty"] = pd.Series(helped, dtype=object)
-        return table.drop(columns=["expected_clicks", "control_of"]).sort_values("lift_over_uniform", ascending=False)
+        return table.sort_values("expected_clicks", ascending=False).drop(columns=["expected_clicks", "control_of"])
 
     def to_json(self) -> dict[str, Any]:
         """simulation.json: the world, the best policy as `chosen`, each policy's figures, and who is better than whom."""
@@ -170,7 +175,7 @@ class Result:
         over_uniform = self.over_uniform(name)
         over_greedy = self.compare(name, self.greedy) if self.greedy is not None else None
         last = self.rows[(self.rows.policy == name) & (self.rows.share == 1.0)]
-        return {
+        figures = {
             "clicks": float(last.clicks.mean()),
             "expected_clicks": float(self.expected[name].sum(1).mean()),
             "lift_over_uniform": over_uniform.lift,
@@ -183,13 +188,40 @@ class Result:
             "exploration": self.explorations[name],
             "control_of": next((policy for policy, control in self.controls.items() if control == name), None),
         }
+        return {key: None if undefined(value) else value for key, value in figures.items()} | self._regret(name) | self._matches(name)
+
+    def _matches(self, name: str) -> dict[str, Any]:
+        """Whether enough logged events matched the policy to say anything; nothing where the world decides for itself."""
+        last = self.rows[(self.rows.policy == name) & (self.rows.share == 1.0)]
+        if "share_matched" not in last:
+            return {}
+        matched, clicks = float(last.decisions.mean()), float(last.clicks.mean())
+        grave = [matched < decisions or clicks < most for decisions, most in MATCHES.values()]
+        verdict = next((verdict for verdict, few in zip(MATCHES, grave, strict=True) if few), "trust")
+        reason = "" if verdict == "trust" else f"{matched:,.0f} logged decisions matched, with {clicks:,.1f} clicks"
+        return {"matched": matched, "share_matched": float(last.share_matched.mean()), "verdict": verdict, "reason": reason}
+
+    def _regret(self, name: str) -> dict[str, Any]:
+        """How far the policy was behind a known optimum; nothing where it is not known."""
+        last = self.rows[(self.rows.policy == name) & (self.rows.share == 1.0)]
+        if "regret" not in last:
+            return {}
+        ours, uniform = last.regret.to_numpy(), last.uniform_regret.to_numpy()
+        shares = ours / uniform
+        return {
+            "cumulative_regret": float(ours.mean()),
+            "regret_per_decision": float((ours / last.decisions).mean()),
+            "regret_over_uniform": float(shares.mean()),
+            "regret_interval": tuple(1.0 + end for end in over_replicas(ours, uniform)),
+            "regret_stddev": float(shares.std(ddof=1)) if len(shares) > 1 else None,
+        }
 
     def cost(self, name: str) -> float | None:
         """Clicks that the policy was ever behind greedy over the same learner, as a share of uniform's clicks over the horizon.
 
-        0 for a policy that was never behind; None where that greedy was not replayed.
+        0 for a policy that was never behind; None where that greedy was not replayed, or uniform earns nothing.
         """
-        if name not in self.baselines:
+        if name not in self.baselines or not np.sum(self.uniform) > 0.0:
             return None
         means = self.rows.groupby(["share", "policy"]).expected_clicks.mean().unstack()
         return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / np.atleast_2d(self.uniform).sum(1).mean())
@@ -225,3 +257,9 @@ class Result:
                 raise UserError(f"replay: no policy is named {known!r}. Replayed were {', '.join(self.policies)}")
         uniform = self.uniform_early if early else self.uniform
         return self._resamples.lift(clicks[name], np.atleast_2d(uniform) if other is None else clicks[other])
+
+
+def undefined(figure: Any) -> bool:
+    """Whether a figure, or the first of a pair, is NaN."""
+    first = figure[0] if isinstance(figure, tuple) else figure
+    return first is not None and bool(np.isnan(first))

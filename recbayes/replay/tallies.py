@@ -12,7 +12,7 @@ from recbayes.replay import beliefs
 from recbayes.replay.beliefs import Arms
 from recbayes.replay.learner import Bound, Prior
 from recbayes.replay.world import Feedback, Offer
-from recbayes.types import Array, Tensor
+from recbayes.types import Array, Tensor, UserError
 
 
 class Tallies(NamedTuple):
@@ -29,7 +29,7 @@ class Laid(NamedTuple):
     items: Tensor | None
 
 
-def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact: bool = False) -> Bound:
+def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact: bool = False, discount: float = 1.0) -> Bound:
     """A learner from priors of the arms.
 
     Args:
@@ -37,7 +37,10 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
       tau: of each arm's group, [N]; None where groups share nothing.
       items: int32 [N]; an arm then knows what its item earned in other groups.
       exact: policies see every component of the mixture, and joint draws are exact.
+      discount: what a count counts after each further update, in (0, 1].
     """
+    if items is not None and len(np.unique(items)) == len(items):
+        items = None  # each is in one group
     number = None if items is None else int(items.max()) + 1
     boosted = not (isinstance(density, BetaMixture) and smallest_shape(density) >= 1.0)
 
@@ -46,10 +49,13 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
         return Tallies(zeros, zeros)
 
     def update(state: Tallies, prior: Prior, feedback: Feedback) -> Tallies:
+        if discount < 1.0:
+            state = Tallies(discount * state.clicks, discount * state.impressions)
         return Tallies(state.clicks + tf.cast(feedback.clicks, tf.float32), state.impressions + tf.cast(feedback.shown, tf.float32))
 
     def predictive(state: Tallies, prior: Prior, offer: Offer) -> Any:
         arms, present = prior.arms.beliefs, prior.present
+        state, arms, present = widened(state, arms, present, offer.candidates.shape[0])
         if number is not None:
             arms = arms._replace(density=elsewhere(arms.density, state, prior.arms.items, present, number))
         return beliefs.seen(arms, *state, present, exact=exact, boosted=boosted)
@@ -60,8 +66,26 @@ def bound(density: Any, tau: Array | None, *, items: Array | None = None, exact:
         ),
         items,
     )
-    key = (type(density).__name__, exact, boosted, number, tau is not None)
+    key = (type(density).__name__, exact, boosted, number, tau is not None, discount)
     return Bound(arms, start, update, predictive, together=number is not None, program=key)
+
+
+def check_discount(kind: str, discount: float) -> None:
+    """Raises UserError for a discount out of range."""
+    if not 0.0 < discount <= 1.0:
+        raise UserError(f"{kind}: discount is {discount}, must be in (0, 1]")
+
+
+def widened(state: Tallies, arms: Arms, present: Tensor, decisions: int) -> tuple[Tallies, Arms, Tensor]:
+    """Of a stream, whose arms are one group, a column a decision: joint draws then differ between the decisions of a batch."""
+    if present.shape[1] == decisions:
+        return state, arms, present
+
+    def column(leaf: Tensor) -> Tensor:
+        return tf.broadcast_to(leaf, [*leaf.shape[:-1], decisions])
+
+    tau = None if arms.tau is None else column(arms.tau)
+    return Tallies(*map(column, state)), Arms(tf.nest.map_structure(column, arms.density), tau), column(present)
 
 
 def smallest_shape(density: BetaMixture) -> float:

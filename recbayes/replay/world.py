@@ -83,7 +83,8 @@ class Rules(NamedTuple):
     start: (scene, seeds [R, 2]) -> state, R in front. offer: (scene, state, seeds, t []) -> Offer.
     answer: (scene, state, offer, probabilities [R, B, A], seeds, t) -> (state, Feedback, earned). earned: by name, float64 [R, G];
     `expected_clicks` and `clicks` always, `regret` and `uniform_regret` where the optimum is known, `uniform_clicks` where a
-    replica's luck decides what uniform is expected to earn, and further columns for the results.
+    replica's luck decides what uniform is expected to earn, and further columns for the results. A world that decides how many of its
+    steps' decisions count earns `decisions` and `uniform_decisions` too: results are then by decision, times the world's decisions.
     """
 
     key: Hashable
@@ -136,6 +137,10 @@ class World(Protocol):
     @property
     def feature_width(self) -> int:
         """Numbers in an arm's features; 0: it has none."""
+
+    @property
+    def clicks_only(self) -> bool:
+        """Whether every reward is 0 or 1."""
 
     @property
     def uniform_rate(self) -> Array | None:

@@ -32,6 +32,13 @@ def decide(run: Run) -> Decision:
     chosen = next((o for o in policies if o.name == (run.simulation or {}).get("chosen")), None)
     if chosen is None:
         return Decision(_no_replay(run), "", "", "", trust(run), None)
+    record = (run.simulation or {})["policies"][chosen.name]
+    if "regret_over_uniform" in record:
+        words = f"{chosen.name} is at {percent(record['regret_over_uniform'], 2)} of uniform's regret, where the optimum is known."
+        return Decision(words, "", "", "", trust(run), chosen)
+    if record.get("verdict") == "do_not_trust":
+        words = f"Nothing can be said of {chosen.name} yet: {record['reason']}."
+        return Decision(words, "", "", "", trust(run), chosen)
     words = headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run)
     return Decision(*words, chosen, control(run))
 

@@ -16,7 +16,7 @@ jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed (re
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
 SMALL: dict[str, dict[str, Any]] = {
     "quickstart": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100},
-    "tutorial": {"EPOCHS": 2, "NEWEST": 60, "DRAWS": 64, "WARMUP": 50, "MEMBERS": 2},
+    "tutorial": {"EPOCHS": 2, "NEWEST": 60, "DRAWS": 64, "WARMUP": 50, "MEMBERS": 2, "TIMES": 2},
     "evaluation": {"ROWS": 4000, "LOGS": 8},
     "exploring": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100, "SCALES": [1.0, 2.0]},
 }

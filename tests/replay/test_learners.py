@@ -42,6 +42,18 @@ def test_flat_counts_are_a_beta():
     np.testing.assert_allclose(got["stddev"], np.sqrt(a / n * (1 - a / n) / (n + 1)), rtol=1e-4)
 
 
+def test_counts_fade():
+    """With a discount, clicks of three updates count .25, .5 and 1: a rate that moved is found again."""
+    world = rb.queue(pages())
+    bound = rb.counts(discount=0.5).bind(world)
+    prior = Prior(None, (), tf.ones([2, 1], tf.bool))
+    state = bound.start(prior, 1)
+    for clicks in (8.0, 4.0, 1.0):
+        state = bound.update(state, prior, Feedback(tf.fill([1, 2, 1], 16.0), tf.fill([1, 2, 1], clicks)))
+    np.testing.assert_allclose(state.clicks, 0.25 * 8 + 0.5 * 4 + 1)
+    np.testing.assert_allclose(state.impressions, 28.0)
+
+
 def test_a_fitted_prior_is_that_of_the_training_log():
     """Before any feedback every arm is the training log's beta; nothing of the replayed log is used."""
     world, train = rb.queue(pages(seed=1)), pages(groups=80, seed=2)
@@ -147,6 +159,8 @@ def test_point_densities_never_learn():
         (lambda: rb.counts(counts_scope="page"), "must be group or item"),
         (lambda: rb.density(Model(), counts_scope="page"), "must be group or item"),
         (lambda: rb.density(Model(), draws=0), "draws is 0"),
+        (lambda: rb.counts(discount=0.0), r"counts: discount is 0.0, must be in \(0, 1\]"),
+        (lambda: rb.density(Model(), discount=2.0), "density: discount is 2.0"),
     ],
 )
 def test_settings_out_of_range_say_so(build, message):

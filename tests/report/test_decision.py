@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from recbayes.report.decision import avoid, cost, gain, headline
+from recbayes.report.decision import avoid, cost, decide, gain, headline
 from recbayes.report.outcomes import Outcome
+from recbayes.report.run import Run, read_run
+from recbayes.report.sections.replay import regret
 
 
 def outcome(name: str, lift: float, over: float, *, half: float = 0.005, kind: str = "", early: float = float("nan")) -> Outcome:
@@ -87,3 +93,28 @@ def test_a_missing_figure_is_silence_not_a_number() -> None:
     alone = UCB._replace(greedy_interval=None, over_greedy=float("nan"))
     assert cost(alone, [alone]) == ""
     assert "greedy" not in gain(alone, [alone])
+
+
+def changed(run_folder: Path, **figures: Any) -> Run:
+    """The run with other figures of the chosen policy."""
+    run = read_run(run_folder)
+    assert run.simulation is not None
+    policies = {name: record | figures for name, record in run.simulation["policies"].items()}
+    return dataclasses.replace(run, simulation=run.simulation | {"policies": policies, "world": "wheel"})
+
+
+def test_regret_is_the_answer_where_the_optimum_is_known(run_folder: Path) -> None:
+    """A lift over a uniform that earns less than nothing would be nonsense: the first line and the section say the regret."""
+    figures = {"regret_over_uniform": 0.0079, "regret_interval": [0.0077, 0.0081], "regret_stddev": 0.0007, "regret_per_decision": 0.08}
+    run = changed(run_folder, **figures)
+    assert decide(run).headline.endswith("is at 0.79% of uniform's regret, where the optimum is known.")
+    shown = str(regret(run))
+    assert "0.77 to 0.81%" in shown
+    assert "The optimum of the wheel world is known" in shown
+    assert regret(read_run(run_folder)) is None
+
+
+def test_too_few_matches_are_the_first_line(run_folder: Path) -> None:
+    """26 logged decisions without a click recommend nothing."""
+    run = changed(run_folder, verdict="do_not_trust", reason="26 logged decisions matched, with 0.0 clicks")
+    assert decide(run).headline.endswith("yet: 26 logged decisions matched, with 0.0 clicks.")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from recbayes.report.decision import Decision
 from recbayes.report.html import Html, div, join, p
-from recbayes.report.numbers import fixed, percent, tick
+from recbayes.report.numbers import fixed, interval, percent, tick
 from recbayes.report.outcomes import Outcome, curves
 from recbayes.report.parts import colours, figure, key, missing, numbers, part
 from recbayes.report.run import Run
@@ -19,6 +19,8 @@ def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
         return missing(
             "replay", "What exploring brings", "Policies replayed over held-out experiments, against uniform and greedy.", "simulate"
         )
+    if shown := regret(run):
+        return shown
     frame = curves(run)
     hues = colours(policies, decision.chosen)
     order = [o.name for o in policies if o.name in set(frame.policy) and o.kind != "uniform"]
@@ -37,6 +39,29 @@ def replay(run: Run, decision: Decision, policies: list[Outcome]) -> Html:
             data=_data(frame, order),
         ),
     )
+
+
+def regret(run: Run) -> Html | None:
+    """The section of a world whose optimum is known: how far each policy was behind it. None for other worlds."""
+    records = {name: record for name, record in (run.simulation or {}).get("policies", {}).items() if "regret_over_uniform" in record}
+    if not records:
+        return None
+    ranked = sorted(records.items(), key=lambda named: named[1]["regret_over_uniform"])
+    rows = [
+        [
+            name,
+            percent(record["regret_over_uniform"], 2),
+            interval(record["regret_interval"], 2),
+            percent(float("nan") if record["regret_stddev"] is None else record["regret_stddev"], 2),
+            fixed(record["regret_per_decision"], 4),
+        ]
+        for name, record in ranked
+    ]
+    head = ["policy", "regret, share of uniform's", "95% over replicas", "standard deviation", "regret a decision"]
+    world = run.simulation or {}
+    sizes = f"{fixed(world.get('decisions', 0), 0)} decisions, {fixed(world.get('seeds', 0), 0)} replicas"
+    finding = f"The optimum of the {world.get('world')} world is known: {ranked[0][0]} was behind it by the least. {sizes}."
+    return part("replay", "What exploring brings", finding, numbers(head, rows))
 
 
 def _finding(run: Run, policies: list[Outcome]) -> Html:
