@@ -499,6 +499,7 @@ class Config(Section):
                 (f"simulate.policies.{place}.learner", f"{policy.learner.kind} starts from the trained network, which needs a log")
                 for place, policy in enumerate(self.simulate.policies)
                 if policy.learner is not None and policy.learner.of_model
+                if policy.learner not in [before.learner for before in self.simulate.policies[:place]]  # greedy is added over each learner
             ]
             if found:
                 raise PydanticCustomError("plugin", "no log", {"faults": found})

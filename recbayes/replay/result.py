@@ -186,9 +186,10 @@ class Result:
             "lift_at_tenth": self.over_uniform(name, early=True).lift,
             "cost_of_exploration": self.cost(name),
             "exploration": self.explorations[name],
-            "control_of": next((policy for policy, control in self.controls.items() if control == name), None),
         }
-        return {key: None if undefined(value) else value for key, value in figures.items()} | self._regret(name) | self._matches(name)
+        known = {key: None if undefined(value) else value for key, value in figures.items()}
+        known["control_of"] = next((policy for policy, control in self.controls.items() if control == name), None)
+        return known | self._regret(name) | self._matches(name)
 
     def _matches(self, name: str) -> dict[str, Any]:
         """Whether enough logged events matched the policy to say anything; nothing where the world decides for itself."""
