@@ -39,8 +39,8 @@ def decide(run: Run) -> Decision:
     if record.get("verdict") == "do_not_trust":
         words = f"Nothing can be said of {chosen.name} yet: {record['reason']}."
         return Decision(words, "", "", "", trust(run), chosen)
-    words = headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run)
-    return Decision(*words, chosen, control(run))
+    lines = headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run)
+    return Decision(*lines, chosen, control(run))
 
 
 def _no_replay(run: Run) -> str:
