@@ -35,7 +35,9 @@ EPOCHS = 20
 # %%
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,12 +47,13 @@ import tensorflow as tf
 from IPython.display import display
 
 import recbayes as rb
-from recbayes.monitor import ROLES, Counts, served
+from recbayes.monitor import ROLES, Counts, monitor, served
 
 plt.rcParams.update({"figure.figsize": (8, 3.2), "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"})
 HOME = Path(tempfile.mkdtemp())
 ARMS, TOPICS, AUTHORS = 8, 12, 25
 rng = np.random.default_rng(0)
+Decide = Callable[[dict[str, Any]], dict[str, np.ndarray]]  # a request's inputs -> the answer's outputs
 
 # %% [markdown]
 # ## The world
@@ -62,7 +65,7 @@ rng = np.random.default_rng(0)
 topic_effect, author_effect = rng.normal(0, 0.35, TOPICS), rng.normal(0, 0.2, AUTHORS)
 
 
-def new_day(day):
+def new_day(day: int) -> dict[str, np.ndarray]:
     """Pages [B], articles [B, A] with their features, and the click rates that nobody knows."""
     topic, author = rng.integers(0, TOPICS, (PAGES, ARMS)), rng.integers(0, AUTHORS, (PAGES, ARMS))
     logit = -2.5 + topic_effect[topic] + author_effect[author] + rng.normal(0, 0.2, (PAGES, ARMS)) + rng.normal(0, 0.4, (PAGES, 1))
@@ -92,7 +95,7 @@ ABOUT = {
 
 
 # %%
-def play(day, world, decide, about):
+def play(day: int, world: dict[str, np.ndarray], decide: Decide, about: dict[str, Any]) -> tuple[pa.Table, np.ndarray]:
     """Serves a day; returns the log's rows and the true click rate of what was shown, a figure a batch."""
     counts, rows, shown = Counts(), [], []
     pages = np.repeat(np.arange(PAGES), DECISIONS)
@@ -114,7 +117,7 @@ def play(day, world, decide, about):
     return pa.concat_tables(rows), np.array(shown)
 
 
-def uniform(request):
+def uniform(request: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The policy of the first day; it has no model, so what it expects is the same for all."""
     size = len(request["candidates"])
     flat = np.full((size, ARMS), 1 / ARMS, np.float32)
@@ -142,7 +145,7 @@ print(audit.verdict, sorted({finding.check for finding in audit.findings if find
 
 
 # %%
-def trained(day):
+def trained(day: int) -> tuple[rb.Fitted, rb.Log, Path]:
     """A model of all days so far, and its export."""
     paths = [str(HOME / f"day{i}.parquet") for i in range(day)]
     table = pa.concat_tables([pq.read_table(path) for path in paths])
@@ -154,12 +157,12 @@ def trained(day):
     return fitted, log, folder
 
 
-def server(folder):
+def server(folder: Path) -> tuple[Decide, dict[str, Any]]:
     """What answers requests: the SavedModel and its metadata alone."""
     loaded, about = tf.saved_model.load(str(folder / "1")), json.loads((folder / "metadata.json").read_text())
     inputs = {entry["name"]: entry for entry in about["signatures"]["decide"]["inputs"]}
 
-    def decide(request):
+    def decide(request: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         size = len(request["candidates"])
         full = {name: np.full([size] * len(entry["shape"]), entry["default"]) for name, entry in inputs.items() if name not in request}
         sent = {name: tf.constant(value, inputs[name]["dtype"]) for name, value in {**full, **request}.items()}
@@ -177,7 +180,7 @@ for day in range(1, DAYS + 1):
     fitted, training_log, folder = trained(day)
     rows, lifts[day] = play(day, new_day(day), *server(folder))
     pq.write_table(rows, HOME / f"day{day}.parquet")
-    watched[day] = rb.monitor(rows, fitted.encoder, training_log.table)
+    watched[day] = monitor(rows, fitted.encoder, training_log.table)
     rate = watched[day].figures["click_rate"]
     print(f"day {day}: {lifts[day].mean():+.1%} over uniform, {rate['observed']:.4f} clicks a decision, {rate['expected']:.4f} expected")
 

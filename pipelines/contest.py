@@ -59,7 +59,7 @@ def replay(config: Config) -> Callable[[Any], dict[str, float]] | None:
     def lifts(fitted: Any) -> dict[str, float]:
         players = [player(config, policy, train, fitted) for policy in policies]
         seeds = section_of(config).seeds
-        result = rb.replay(world(config, test), players, seeds=seeds, seed=config.seed, **config.runtime.model_dump())
+        result = rb.replay(world(config, test, fitted), players, seeds=seeds, seed=config.seed, **config.runtime.model_dump())
         return {name: result.over_uniform(name).lift for name in result.policies}
 
     return lifts

@@ -25,7 +25,7 @@ def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     from recbayes.export.predicting import scorer
-    from recbayes.monitor import page
+    from recbayes.monitor import monitor, page
     from recbayes.types import UserError
 
     if not rows.is_file():
@@ -33,7 +33,7 @@ def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
     table, config = pq.read_table(rows), load(str(folder.path / "config.yaml"), [])
     with console.progress("monitoring"):
         fitted = rb.load(folder.path / "model")
-        found = rb.monitor(table, fitted.encoder, logs(config)[0].table, expected=scorer(fitted)(table))
+        found = monitor(table, fitted.encoder, logs(config)[0].table, expected=scorer(fitted)(table))
     beside = folder.path / ".monitor.json"
     beside.write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
     os.replace(beside, folder.path / "monitor.json")

@@ -11,6 +11,11 @@ from recbayes.types import UserError
 
 
 def needs_model(config: Config) -> bool:
+    """Whether the world, or a policy's learner, starts from the trained network."""
+    return config.simulate is not None and (config.simulate.world.of_model or _over_model(config))
+
+
+def _over_model(config: Config) -> bool:
     """Whether a policy's learner starts from the trained network."""
     return config.simulate is not None and any(policy.learner and policy.learner.of_model for policy in config.simulate.policies)
 
@@ -20,10 +25,13 @@ def alone(config: Config) -> bool:
     return config.simulate is not None and not config.simulate.world.of_log
 
 
-def world(config: Config, log: Any) -> Any:
-    """The world of a log; arms are distinct where an item-side feature differs."""
+def world(config: Config, log: Any, model: Any = None, **changed: Any) -> Any:
+    """The world of a log, settings changed; arms are distinct where an item-side feature differs."""
     assert config.simulate is not None
-    return config.simulate.world.build(log, distinct=[feature.name for feature in config.features if feature.side == "item"] or None)
+    if config.simulate.world.of_model:
+        return config.simulate.world.build(log, model, **changed)
+    distinct = [feature.name for feature in config.features if feature.side == "item"] or None
+    return config.simulate.world.build(log, distinct=distinct, **changed)
 
 
 def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:
@@ -41,9 +49,18 @@ def best(config: Config, figures: dict[str, Any]) -> str:
     return max(served(config) or figures, key=lambda name: figures[name]["expected_clicks"])
 
 
+def controls(config: Config, choice: Any, chosen: str) -> Any:
+    """Whose uncertainty is shuffled on the test groups: the chosen policy's, or of those that look at it the one that did best."""
+    assert config.simulate is not None
+    uncertain = [name for name in choice.policies if name in choice.uncertain]
+    if config.simulate.controls == "all" or not uncertain:
+        return uncertain
+    return [chosen if chosen in uncertain else max(uncertain, key=lambda name: choice.over_uniform(name).lift)]
+
+
 def served(config: Config) -> list[str]:
     """Names of the simulated policies that an export can serve; none where no policy is over the model, for uniform alone is no choice."""
-    policies = config.simulate.policies if config.simulate and needs_model(config) else ()
+    policies = config.simulate.policies if config.simulate and _over_model(config) else ()
     return [policy.name for policy in policies if policy.learner is None or policy.learner.of_model]
 
 

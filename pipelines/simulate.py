@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import recbayes as rb
@@ -11,8 +10,9 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines import testbed
 from recbayes.pipelines.audit import check_passed
+from recbayes.pipelines.costing import check_plan, costs
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import alone, best, needs_model, player, world
+from recbayes.pipelines.players import alone, best, controls, needs_model, player, world
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
@@ -42,7 +42,8 @@ def check(config: Config) -> None:
         return
     check_passed(config)
     train, test = logs(config)
-    for part in (newest(config, train)[1], test):
+    check_plan(config, test)
+    for part in () if config.simulate.world.of_model else (newest(config, train)[1], test):
         world(config, part)
 
 
@@ -52,20 +53,39 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     if alone(config):
         return testbed.run(config, folder, console)
     train, test = logs(config)
+    chosen, choice, record = choose(config, train, folder, console)
+    held, played = controls(config, choice, chosen), choice.policies
+    model = rb.load(folder.path / "model") if needs_model(config) else None
+    given = {"policies": played, "controls": held, "checkpoint": folder.checkpoints / "test"}
+    result = replay(config, train, test, model, console.progress("replaying"), seeds=config.simulate.seeds, **given)
+    result.rows.to_parquet(folder.output("simulation.parquet"))
+    plan = costs(config, result, train, test, model, chosen, console)
+    figures = result.to_json() | {"chosen": chosen, "choice": record, "plan": plan}
+    folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    found = figures["policies"][chosen]
+    lift, doubt = found["lift_over_uniform"], f" ({found['verdict']}: {found['reason']})" if found.get("reason") else ""
+    gain = "uniform earns nothing to be held against" if lift is None else f"{lift:+.1%} clicks over uniform on the test groups"
+    told = [f"{chosen} chosen; {gain}{doubt}", *(c["says"] for c in figures["controls"].values()), *([plan["says"]] if plan else [])]
+    return {"says": "\n".join(told), "chosen": chosen, "lift_over_uniform": lift}
+
+
+def choose(config: Config, train: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:
+    """The policy that does best on the newest training groups, the replay that says so, and how it came about."""
+    assert config.simulate is not None
     older, recent = newest(config, train)
     model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
-    choose_seeds = min(config.simulate.choose_seeds, config.simulate.seeds)
-    choice = replay(config, older, recent, model, choose_seeds, folder.checkpoints / "choice", "choosing", console)
-    chosen = best(config, choice.to_json()["policies"])
-    model = rb.load(folder.path / "model") if needs_model(config) else None
-    result = replay(config, train, test, model, config.simulate.seeds, folder.checkpoints / "test", "replaying", console)
-    result.rows.to_parquet(folder.output("simulation.parquet"))
-    figures = result.to_json() | {"chosen": chosen, "choice": choice.to_json()}
-    folder.output("simulation.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    record = figures["policies"][chosen]
-    lift, doubt = record["lift_over_uniform"], f" ({record['verdict']}: {record['reason']})" if record.get("reason") else ""
-    gain = "uniform earns nothing to be held against" if lift is None else f"{lift:+.1%} clicks over uniform on the test groups"
-    return {"says": f"{chosen} chosen; {gain}{doubt}", "chosen": chosen, "lift_over_uniform": lift}
+    most = min(config.simulate.choose_seeds, config.simulate.seeds)
+    given = {"checkpoint": folder.checkpoints / "choice"}
+    if config.simulate.choose == "all":
+        choice = replay(config, older, recent, model, console.progress("choosing"), seeds=most, **given)
+        return best(config, choice.to_json()["policies"]), choice, choice.to_json()
+    halving = halved(config, older, recent, model, console, rounds(most), **given)
+    return best(config, halving.result.to_json()["policies"]), halving.result, halving.result.to_json() | {"halving": halving.to_json()}
+
+
+def rounds(most: int) -> list[int]:
+    """Replicas of each round of a halving, at most three rounds, the last of `most`."""
+    return sorted({max(1, most // 4), max(1, most // 2), most})
 
 
 def newest(config: Config, train: Any) -> tuple[Any, Any]:
@@ -75,11 +95,19 @@ def newest(config: Config, train: Any) -> tuple[Any, Any]:
     return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed + 1)
 
 
-def replay(config: Config, train: Any, test: Any, model: Any, seeds: int, checkpoint: Path, label: str, console: Console) -> Any:
-    """All policies over one log's world."""
-    section = config.simulate
-    assert section is not None
-    policies = [player(config, policy, train, model) for policy in section.policies]
-    with console.progress(label) as progress:
-        given = {"seeds": seeds, "seed": config.seed, "progress": progress, "checkpoint": checkpoint}
-        return rb.replay(world(config, test), policies, **given, **config.runtime.model_dump())
+def replay(config: Config, train: Any, test: Any, model: Any, bar: Any, *, policies: Any = None, **given: Any) -> Any:
+    """Policies (by name, all by default) over one log's world."""
+    assert config.simulate is not None
+    named = [policy for policy in config.simulate.policies if policies is None or policy.name in policies]
+    players = [player(config, policy, train, model) for policy in named]
+    with bar as progress:
+        return rb.replay(world(config, test, model), players, seed=config.seed, progress=progress, **given, **config.runtime.model_dump())
+
+
+def halved(config: Config, train: Any, test: Any, model: Any, console: Console, seeds: list[int], **given: Any) -> Any:
+    """All policies by successive halving; uniform, and greedy over each learner, stay to the end."""
+    assert config.simulate is not None
+    players = [player(config, policy, train, model) for policy in config.simulate.policies]
+    with console.progress("choosing") as progress:
+        given |= {"seeds": seeds, "seed": config.seed, "progress": progress, "stay": ("uniform", "greedy")}
+        return rb.halve(world(config, test, model), players, **given, **config.runtime.model_dump())

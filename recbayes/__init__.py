@@ -32,10 +32,14 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.calibration": ("calibrate",),
     "recbayes.findings": ("findings",),
     "recbayes.comparison": ("Problem", "compare"),
-    "recbayes.policies": ("choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb", "thompson", "ucb", "uniform"),
+    "recbayes.policies": (
+        *("boltzmann", "choose", "epsilon_greedy", "greedy", "knowledge_gradient", "quantile_ucb"),
+        *("slate", "square_cb", "thompson", "ucb", "uniform"),
+    ),
+    "recbayes.policies.control": ("shuffled",),
     "recbayes.replay": (
-        *("classification", "counts", "density", "linear_learner", "neural_linear_learner"),
-        *("propensity", "queue", "rejection", "replay", "wheel"),
+        *("classification", "counts", "density", "halve", "linear_learner", "neural_linear_learner"),
+        *("policy_family", "propensity", "queue", "rejection", "replay", "twin", "wheel"),
     ),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),

@@ -24,7 +24,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from recbayes import plugins
@@ -200,7 +200,12 @@ class World(Plugin):
     """What can be shown and what comes back in replay."""
 
     room: ClassVar[str] = "replay:World"
-    supplied: ClassVar[frozenset[str]] = frozenset({"log"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"log", "fitted"})
+
+    @property
+    def of_model(self) -> bool:
+        """Whether it is built from the trained network."""
+        return "fitted" in plugins.settings(self.room, self.kind)
 
     @property
     def of_log(self) -> bool:
@@ -239,6 +244,15 @@ class Policy(Plugin):
     learner: Learner | None = Field(None, description="counts, density, or a mapping with its settings; left out: density")
     name: str = Field("", description="left out: learner and policy joined, as density/thompson")
 
+    @property
+    def members(self) -> list[Policy]:
+        """A grid of explorations as one policy a value, named as the library names them; of any other policy itself."""
+        scales = self.settings.get("exploration")
+        if not isinstance(scales, list | tuple):
+            return [self]
+        one = {**self.settings, "kind": self.kind, "learner": self.learner}
+        return [Policy(**{**one, "exploration": float(scale), "name": f"{self.name}@{scale:g}"}) for scale in scales]
+
     @model_validator(mode="after")
     def _learner_and_name(self) -> Self:
         takes = "learner" in plugins.settings(self.room, self.kind)
@@ -250,6 +264,36 @@ class Policy(Plugin):
         return self
 
 
+FAMILY: tuple[dict[str, Any], ...] = (
+    {"kind": "greedy"},
+    {"kind": "ucb", "exploration": [0.25, 0.5, 1.0, 2.0]},
+    {"kind": "thompson", "exploration": [0.1, 0.25, 0.5, 1.0]},
+    {"kind": "knowledge_gradient", "exploration": [0.5, 1.0]},
+)
+"""What `policies: auto` tries: as `recbayes.replay.policy_family`."""
+
+
+class Plan(Section):
+    """The cost planner, for the chosen policy."""
+
+    updates_a_day: float | None = Field(None, gt=0, description="updates of the replay in a day, to say costs by day; left out: by step")
+    delays: tuple[int, ...] = Field((), description="delays (steps) to play the chosen policy and greedy with too")
+    horizons: tuple[float, ...] = Field((), description="horizons to play them over too, in the world's own measure")
+    seeds: int = Field(5, ge=2, description="replicas of each of these")
+
+
+def _baselines(policies: Sequence[Policy]) -> Iterator[Policy]:
+    """What a policy is judged by, where it is missing: uniform, and greedy over each learner."""
+    if all(policy.kind != "uniform" for policy in policies):
+        yield Policy(kind="uniform")
+    names, there = {policy.name for policy in policies}, [policy.learner for policy in policies if policy.kind == "greedy"]
+    for policy in policies:
+        if policy.learner is not None and policy.learner not in there:
+            there.append(policy.learner)
+            best = Policy.model_validate({"kind": "greedy", "learner": policy.learner})
+            yield best if best.name not in names else Policy.model_validate({**best.model_dump(), "name": f"{policy.name}~greedy"})
+
+
 class Simulate(Section):
     """Replay of policies over the test log."""
 
@@ -257,11 +301,24 @@ class Simulate(Section):
     seeds: int = Field(20, ge=2, description="replicas of each policy")
     choose_fraction: float = Field(0.2, gt=0, lt=1, description="newest share of the training groups on which the policy is chosen")
     choose_seeds: int = Field(8, ge=1, description="replicas of each policy there, at most `seeds`: groups differ more than replicas do")
-    policies: tuple[Policy, ...] = Field(description="uniform and greedy are always worth having beside the others")
+    policies: tuple[Policy, ...] = Field(
+        description="auto, or a list; exploration: [0.5, 1, 2] is three policies; uniform and each learner's greedy are added"
+    )
+    choose: Literal["all", "halving"] = Field(
+        "all", description="all: every policy in all replicas; halving: the better half in twice as many; policies: auto means halving"
+    )
+    plan: Plan = Field(Plan(), description="what exploring costs, and when it pays back")
+    controls: Literal["chosen", "all"] = Field(
+        "chosen", description="policies that are held against themselves with the uncertainty shuffled: the chosen one, or each"
+    )
 
     @field_validator("policies")
     @classmethod
-    def _names_differ(cls, policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    def _names_differ(cls, given: tuple[Policy, ...]) -> tuple[Policy, ...]:
+        if empty := [policy.name for policy in given if not policy.members]:
+            raise ValueError(f"{empty[0]}: exploration is an empty list: give one number, or some to try each")
+        policies = tuple(one for policy in given for one in policy.members)
+        policies += tuple(_baselines(policies)) if policies else ()
         clashes = [name for name, times in Counter(policy.name for policy in policies).items() if times > 1]
         if not policies:
             raise ValueError("no policy to replay: name some, such as [uniform, {kind: ucb}]")
@@ -270,9 +327,17 @@ class Simulate(Section):
         return policies
 
 
+def _no_grid(value: str | Policy) -> str | Policy:
+    """A policy that is to choose, which a grid of explorations cannot."""
+    if isinstance(value, Policy) and value.members != [value]:
+        raise ValueError(f"exploration is a grid of {len(value.members)}, and one choice needs one number")
+    return value
+
+
 PolicyOrName = Annotated[
     Annotated[str, Tag("str")] | Annotated[Policy, Tag("Policy")],
     Discriminator(lambda value: "str" if isinstance(value, str) else "Policy"),
+    AfterValidator(_no_grid),
 ]
 
 
@@ -409,6 +474,17 @@ class Config(Section):
     evaluate: Evaluate | None = Field(None, description="policies judged from logged propensities; left out: none")
     export: Export | None = Field(None, description="the SavedModel; left out: none")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, data: Any) -> Any:
+        """`simulate.policies: auto` as the family over the model, or over counts where there are no features to make one of."""
+        simulate = data.get("simulate") if isinstance(data, dict) else None
+        if not (isinstance(simulate, dict) and simulate.get("policies") == "auto"):
+            return data
+        learner = {"kind": "density"} if data.get("features") else {"kind": "counts", "prior": "page"}
+        tried = [{"kind": "uniform"}, *({**policy, "learner": learner} for policy in FAMILY)]
+        return {**data, "simulate": {"choose": "halving", **simulate, "policies": tried}}
+
     @model_validator(mode="after")
     def _log_is_there(self) -> Self:
         alone = (
@@ -423,6 +499,7 @@ class Config(Section):
                 (f"simulate.policies.{place}.learner", f"{policy.learner.kind} starts from the trained network, which needs a log")
                 for place, policy in enumerate(self.simulate.policies)
                 if policy.learner is not None and policy.learner.of_model
+                if policy.learner not in [before.learner for before in self.simulate.policies[:place]]  # greedy is added over each learner
             ]
             if found:
                 raise PydanticCustomError("plugin", "no log", {"faults": found})

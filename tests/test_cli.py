@@ -16,6 +16,8 @@ from recbayes import config, pipelines
 from recbayes.pipelines import run as runner
 from recbayes.types import UserError
 
+CONFIGS = ["compare", "mushroom", "open_bandit", "quickstart", "upworthy", "wheel"]
+
 FULL_DISK = """
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -86,8 +88,8 @@ def test_help_names_every_command():
 def test_ls_and_cp(tmp_path):
     listed = recbayes("ls")
     assert listed.exit_code == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["compare", "open_bandit", "quickstart", "upworthy"]
-    assert set(json.loads(recbayes("ls", "--json").stdout)) == {"compare", "open_bandit", "quickstart", "upworthy"}
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == CONFIGS
+    assert set(json.loads(recbayes("ls", "--json").stdout)) == set(CONFIGS)
     assert recbayes("cp", "quickstart", tmp_path / "mine.yaml").exit_code == 0
     assert config.load(str(tmp_path / "mine.yaml")) == config.load("quickstart")
     again = recbayes("cp", "upworthy", tmp_path / "mine.yaml")

@@ -180,13 +180,30 @@ def test_every_field_has_a_line_of_help():
 def test_policies_get_their_names():
     simulate = {"world": {"kind": "queue", "steps": 10}, "policies": ["uniform", {"kind": "ucb"}, {"kind": "greedy", "learner": "counts"}]}
     config = parse({**LEAST, "simulate": simulate})
-    assert [policy.name for policy in config.simulate.policies] == ["uniform", "density/ucb", "counts/greedy"]
+    assert [policy.name for policy in config.simulate.policies] == ["uniform", "density/ucb", "counts/greedy", "density/greedy"]
+    alone = {**simulate, "policies": [{"kind": "ucb", "learner": {"kind": "counts", "prior": "flat"}}]}
+    assert [policy.name for policy in parse({**LEAST, "simulate": alone}).simulate.policies] == ["counts/ucb", "uniform", "counts/greedy"]
     (line,) = faults({**LEAST, "simulate": {**simulate, "policies": [{"kind": "ucb"}, {"kind": "ucb", "exploration": 2.0}]}})
     assert "several policies are named density/ucb" in line
     (line,) = faults({**LEAST, "simulate": {**simulate, "policies": [{"kind": "uniform", "learner": "counts"}]}})
     assert line.startswith("simulate.policies.0.learner: uniform learns nothing")
     (line,) = faults({**LEAST, "simulate": {**simulate, "policies": [{"kind": "thomson", "learner": "counts"}]}})
     assert "Did you mean thompson?" in line
+
+
+def test_a_grid_of_explorations_is_a_policy_a_scale():
+    """One entry gives the curve; each point has a name that an export can ask for, and config.yaml names them all."""
+    grid = {"kind": "ucb", "exploration": [0.5, 1, 2.0], "stddev": "total"}
+    data = LEAST | {"simulate": {"world": {"kind": "queue"}, "policies": ["uniform", grid]}}
+    config = parse(data)
+    found = [(policy.name, policy.settings.get("exploration")) for policy in config.simulate.policies]
+    assert found == [("uniform", None), ("density/ucb@0.5", 0.5), ("density/ucb@1", 1.0), ("density/ucb@2", 2.0), ("density/greedy", None)]
+    assert {policy.settings["stddev"] for policy in config.simulate.policies[1:4]} == {"total"}
+    assert parse(config.model_dump(mode="json")) == config
+    assert "simulate.policies: density/ucb: exploration is an empty list" in faults(data, "simulate.policies.1.exploration=[]")[0]
+    assert "several policies are named density/ucb@1" in faults(data, "simulate.policies.1.exploration=[1, 1.0]")[0]
+    assert "export.policy: exploration is a grid of 2" in faults(LEAST | {"export": {"policy": grid | {"exploration": [1, 2]}}})[0]
+    assert "simulate.policies.1.exploration" in faults(data, "simulate.policies.1.exploration=[much]")[0]
 
 
 def test_a_new_file_is_a_new_kind(tmp_path, monkeypatch):

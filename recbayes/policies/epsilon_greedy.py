@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from recbayes.policies.base import Policy
+from recbayes.policies.base import Policy, scales
 from recbayes.policies.shares import best_share, with_floor
 from recbayes.types import Clock, Tensor, UserError
 
 
-def epsilon_greedy(learner: Any = None, *, exploration: float = 0.1, floor: float = 0.0, name: str = "") -> Policy:
+def epsilon_greedy(learner: Any = None, *, exploration: float | Sequence[float] = 0.1, floor: float = 0.0, name: str = "") -> Policy:
     """Uniform with probability `exploration` (epsilon), else greedy.
 
     Args:
@@ -23,8 +24,8 @@ def epsilon_greedy(learner: Any = None, *, exploration: float = 0.1, floor: floa
     >>> epsilon_greedy(exploration=0.05).exploration
     0.05
     """
-    if exploration > 1.0:
-        raise UserError(f"epsilon_greedy: exploration is {exploration}, a probability in [0, 1]")
+    if over := [scale for scale in scales(exploration) if scale > 1.0]:
+        raise UserError(f"epsilon_greedy: exploration is {over[0]}, a probability in [0, 1]")
     return Policy.of("epsilon_greedy", shares, learner, name, exploration=exploration, floor=floor)
 
 

@@ -11,6 +11,7 @@ With n decisions left, a batch of q, mean m and standard deviation s of a candid
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -24,7 +25,7 @@ from recbayes.types import Clock, Tensor
 def knowledge_gradient(
     learner: Any = None,
     *,
-    exploration: float = 1.0,
+    exploration: float | Sequence[float] = 1.0,
     stddev: Literal["contrast", "total"] = "contrast",
     floor: float = 0.0,
     name: str = "",
@@ -45,7 +46,7 @@ def knowledge_gradient(
     1.0
     """
     settings = {"exploration": exploration, "stddev": known(stddev, "knowledge_gradient"), "floor": floor}
-    return Policy.of("knowledge_gradient", shares, learner, name, **settings)
+    return Policy.of("knowledge_gradient", shares, learner, name, uncertain=True, **settings)
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, stddev: str) -> Tensor:

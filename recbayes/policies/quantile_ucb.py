@@ -6,6 +6,7 @@ XLA, and able to leave out what candidates of one page share, which a quantile o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -20,7 +21,7 @@ from recbayes.types import Clock, Tensor, UserError
 def quantile_ucb(
     learner: Any = None,
     *,
-    exploration: float = 1.0,
+    exploration: float | Sequence[float] = 1.0,
     log_power: float = 0.0,
     stddev: Literal["contrast", "total"] = "contrast",
     floor: float = 0.0,
@@ -45,7 +46,7 @@ def quantile_ucb(
     if not log_power >= 0.0:
         raise UserError(f"quantile_ucb: log_power is {log_power}, must be at least 0")
     settings = {"exploration": exploration, "log_power": log_power, "stddev": known(stddev, "quantile_ucb"), "floor": floor}
-    return Policy.of("quantile_ucb", shares, learner, name, **settings)
+    return Policy.of("quantile_ucb", shares, learner, name, uncertain=True, **settings)
 
 
 def shares(

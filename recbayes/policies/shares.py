@@ -61,3 +61,15 @@ def checked(candidates: Tensor) -> Tensor:
                 " Leave such decisions out, or add a candidate."
             )
     return candidates
+
+
+def gaps(scores: Tensor, candidates: Tensor) -> Tensor:
+    """How far each candidate is below the best, float64 [..., B, A]; exactly 0 for all that tie with it.
+
+    >>> gaps(tf.constant([[0.5, 0.25, 0.5 + 1e-7]]), tf.constant([[True, True, True]])).numpy().round(6).tolist()
+    [[0.0, 0.25, 0.0]]
+    """
+    masked = tf.where(candidates, scores, scores.dtype.min)
+    best = tf.reduce_max(masked, -1, keepdims=True)
+    gap = tf.where(candidates, tf.cast(best, tf.float64) - tf.cast(scores, tf.float64), 0.0)
+    return tf.where(masked >= best - TIE * tf.abs(best), tf.zeros_like(gap), gap)

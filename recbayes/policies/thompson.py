@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,9 @@ from recbayes.policies.shares import best_share
 from recbayes.types import Clock, Tensor, UserError
 
 
-def thompson(learner: Any = None, *, exploration: float = 1.0, draws: int = 32, floor: float = 0.0, name: str = "") -> Policy:
+def thompson(
+    learner: Any = None, *, exploration: float | Sequence[float] = 1.0, draws: int = 32, floor: float = 0.0, name: str = ""
+) -> Policy:
     """Probability of each candidate: how often it wins a joint draw of all of them.
 
     The action is drawn from that vector, so the logged propensity is exact. Candidates that won no draw have probability 0, though
@@ -32,7 +35,7 @@ def thompson(learner: Any = None, *, exploration: float = 1.0, draws: int = 32, 
     """
     if draws < 1:
         raise UserError(f"thompson: draws is {draws}, must be at least 1")
-    return Policy.of("thompson", shares, learner, name, exploration=exploration, draws=draws, floor=floor)
+    return Policy.of("thompson", shares, learner, name, uncertain=True, exploration=exploration, draws=draws, floor=floor)
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, draws: int) -> Tensor:

@@ -6,6 +6,7 @@ them apart, yet it grows with the mean, and a bonus from it turns UCB into somet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from recbayes.policies.base import Policy
@@ -16,7 +17,7 @@ from recbayes.types import Clock, Tensor, UserError
 def ucb(
     learner: Any = None,
     *,
-    exploration: float = 1.0,
+    exploration: float | Sequence[float] = 1.0,
     stddev: Literal["contrast", "total"] = "contrast",
     floor: float = 0.0,
     name: str = "",
@@ -36,7 +37,7 @@ def ucb(
     >>> ucb(exploration=0.5).settings["stddev"]
     'contrast'
     """
-    return Policy.of("ucb", shares, learner, name, exploration=exploration, stddev=known(stddev, "ucb"), floor=floor)
+    return Policy.of("ucb", shares, learner, name, uncertain=True, exploration=exploration, stddev=known(stddev, "ucb"), floor=floor)
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, stddev: str) -> Tensor:

@@ -3,6 +3,7 @@
 from recbayes.replay.classification import classification
 from recbayes.replay.counts import counts
 from recbayes.replay.density import density
+from recbayes.replay.halving import Halving, halve, policy_family
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.linear import linear
 from recbayes.replay.linear import linear as linear_learner
@@ -13,6 +14,7 @@ from recbayes.replay.queue import queue
 from recbayes.replay.rejection import rejection
 from recbayes.replay.replay import replay
 from recbayes.replay.result import Result
+from recbayes.replay.twin import twin
 from recbayes.replay.wheel import wheel
 from recbayes.replay.world import Events, Feedback, Offer, Part, Rules, Scene, World
 
@@ -20,6 +22,7 @@ __all__ = [
     "Bound",
     "Events",
     "Feedback",
+    "Halving",
     "Learner",
     "Offer",
     "Part",
@@ -31,13 +34,16 @@ __all__ = [
     "classification",
     "counts",
     "density",
+    "halve",
     "linear",
     "linear_learner",
     "neural_linear",
     "neural_linear_learner",
+    "policy_family",
     "propensity",
     "queue",
     "rejection",
     "replay",
+    "twin",
     "wheel",
 ]

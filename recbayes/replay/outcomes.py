@@ -71,6 +71,39 @@ def clicks(u: Tensor, shown: Tensor, clicks_left: Tensor, impressions_left: Tens
     return tf.while_loop(above, climb, (first, mass, mass))[0]
 
 
+def binomials(u: Tensor, shown: Tensor, rate: Tensor) -> Tensor:
+    """Clicks of `shown` showings at a click rate, by inversion.
+
+    Args:
+      u: uniform in (0, 1), float64 [...].
+      shown: whole numbers, float64 [...].
+      rate: in [0, 1), float64 [...].
+
+    Returns: float64 [...], whole numbers. More u, more clicks.
+
+    >>> u = tf.constant([0.24, 0.26, 0.76], tf.float64)
+    >>> binomials(u, tf.constant(2.0, tf.float64), tf.constant(0.5, tf.float64)).numpy().tolist()
+    [0.0, 1.0, 2.0]
+    """
+    stddev = tf.sqrt(shown * rate * (1.0 - rate))
+    first = tf.clip_by_value(tf.floor(shown * rate - _REACH * stddev), 0.0, tf.maximum(shown, 0.0)) + tf.zeros_like(u)
+    some, likely = tf.maximum(first, 1.0), tf.maximum(rate, 1e-300)
+    choose = _log_falling(tf.maximum(shown, some), some) - _log_falling(some, some)
+    log_first = tf.where(first > 0.0, choose + first * tf.math.log(likely), 0.0) + (shown - first) * tf.math.log1p(-rate)
+    odds = rate / (1.0 - rate)
+
+    def above(x: Tensor, mass: Tensor, below: Tensor) -> Tensor:
+        return tf.reduce_any((u > below) & (x < shown))
+
+    def climb(x: Tensor, mass: Tensor, below: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        climbs = (u > below) & (x < shown)
+        mass = tf.where(climbs, mass * (shown - x) / (x + 1.0) * odds, mass)
+        return x + tf.cast(climbs, x.dtype), mass, tf.where(climbs, below + mass, below)
+
+    mass = tf.exp(log_first)
+    return tf.while_loop(above, climb, (first, mass, mass))[0]
+
+
 def uniforms(seed: Tensor, ids: Tensor, step: Tensor) -> Tensor:
     """Uniform numbers keyed by (seed, id, step): what an arm meets does not depend on its neighbours or on the policy.
 

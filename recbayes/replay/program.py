@@ -31,12 +31,13 @@ class Played(NamedTuple):
     """What a chunk earned.
 
     curves: by name, of all groups of the part up to each record, float64 [records, R]. total, early: by name (of `TOTALS`), of each group
-    over the horizon and over its first part, float64 [R, G].
+    over the horizon and over its first part, float64 [R, G]. arms: shown and clicks of each arm over the horizon, float64 [R, A, G].
     """
 
     curves: Mapping[str, Tensor]
     total: Mapping[str, Tensor]
     early: Mapping[str, Tensor]
+    arms: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Program:
     @classmethod
     def of(cls, policy: Policy, bound: Bound, world: World, early: int) -> Program:
         """The program of a policy over a learner in a world; `early` steps make the horizon's first part."""
-        rule = (policy.rule, tuple(sorted(policy.static.items())), policy.settings.get("floor"))
+        rule = (policy.rule, tuple(sorted(policy.static.items())), policy.settings.get("floor"), policy.is_control)
         learner = bound._replace(arms=None, settings=None)
         return cls(
             (rule, bound.program, world.rules.key), world.rules, policy._replace(learner=None), learner, world.steps, world.delay, early
@@ -74,6 +75,7 @@ class Carried(NamedTuple):
     pending: Any
     total: Mapping[str, Tensor]
     early: Mapping[str, Tensor]
+    arms: Mapping[str, Tensor]
     record: Mapping[str, Tensor]
     curves: Mapping[str, tf.TensorArray]
 
@@ -96,20 +98,23 @@ def _play(program: Program, scene: Scene, prior: Prior, world_seeds: Tensor, pol
         known = learner.look(now.learner, prior, offer)
         shares = _probabilities(program, prior, known, offer, policy_seeds, t, exploration)
         world, feedback, earned = rules.answer(scene, now.world, offer, shares, world_seeds, t)
+        arms = {name: values + tf.cast(getattr(feedback, name), tf.float64) for name, values in now.arms.items()}
         feedback, pending = _delayed(program.delay, feedback, now.pending)
         total = {name: now.total[name] + earned[name] for name in now.total}
         early = {name: tf.where(t < program.early, total[name], now.early[name]) for name in total}
         record, curves = _recorded(program, t, earned, now)
-        return t + 1, Carried(world, learner.update(now.learner, prior, feedback), pending, total, early, record, curves)
+        return t + 1, Carried(world, learner.update(now.learner, prior, feedback), pending, total, early, arms, record, curves)
 
     start, zeros = rules.start(scene, world_seeds), tf.zeros([replicas, scene.present.shape[1]], tf.float64)
     none = {name: zeros for name in TOTALS if name in rules.earns}
     curves = {name: tf.TensorArray(tf.float64, program.records, element_shape=[replicas]) for name in rules.earns}
     pending = _nothing_yet(program, scene, start, world_seeds)
     record = {name: zeros[:, 0] for name in rules.earns if program.records < program.steps}
-    carried = Carried(start, learner.start(prior, replicas), pending, none, none, record, curves)
+    unshown = tf.zeros([replicas, *scene.present.shape], tf.float64)
+    arms = {"shown": unshown, "clicks": unshown}
+    carried = Carried(start, learner.start(prior, replicas), pending, none, none, arms, record, curves)
     _, last = tf.while_loop(lambda t, _: t < program.steps, step, (tf.constant(0), carried), maximum_iterations=program.steps)
-    return Played({name: tf.cumsum(curve.stack(), 0) for name, curve in last.curves.items()}, last.total, last.early)
+    return Played({name: tf.cumsum(curve.stack(), 0) for name, curve in last.curves.items()}, last.total, last.early, last.arms)
 
 
 def _probabilities(program: Program, prior: Prior, known: Any, offer: Offer, seeds: Tensor, t: Tensor, exploration: Tensor) -> Tensor:

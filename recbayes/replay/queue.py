@@ -8,19 +8,17 @@ All groups move in step: at step t each takes the batch of decisions that brings
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import tensorflow as tf
 
 from recbayes.log import Log
 from recbayes.log.counts import equal_rows
 from recbayes.replay import outcomes
+from recbayes.replay.arms import first_of_each, item_codes, one_row_each, smallest_of_each
 from recbayes.replay.layout import Block, blocks
 from recbayes.replay.world import Feedback, Offer, Part, Rules, Scene
 from recbayes.types import Array, Clock, Tensor, UserError
@@ -154,10 +152,10 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
     (638, 3268, 142)
     """
     _check(log, steps, delay, horizon)
-    arms = _arms(log.counts())
+    arms = one_row_each(log.counts())
     segments, groups = arms.segments
     columns = list(distinct) if distinct is not None else list(arms.columns.features) or [name for name in (arms.columns.item,) if name]
-    length = np.floor(horizon * _smallest(arms.impressions, segments, groups)).astype(np.int64)
+    length = np.floor(horizon * smallest_of_each(arms.impressions, segments, groups)).astype(np.int64)
     several = np.bincount(segments, minlength=groups) > 1
     differ = _differ(arms, columns, segments, groups) if columns else several  # rows of which nothing is known are arms of their own
     left_out = {
@@ -180,9 +178,9 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
         clicks=rows.clicks,
         impressions=rows.impressions,
         segments=segments,
-        items=_codes(rows),
+        items=item_codes(rows),
         horizon=length[kept],
-        clusters=_first_of_each(rows.clusters[0], segments),
+        clusters=first_of_each(rows.clusters[0], segments),
         steps=steps,
         delay=delay,
         left_out=left_out,
@@ -224,25 +222,15 @@ def _check(log: Log, steps: int, delay: int, horizon: float) -> None:
     faults = [
         (steps < 1, f"steps is {steps}, must be at least 1"),
         (delay < 0, f"delay is {delay}, must be at least 0"),
-        (not 0.0 < horizon <= 1.0, f"horizon is {horizon}, must be a share in (0, 1] of the smallest arm's impressions"),
+        (not horizon > 0.0, f"horizon is {horizon}, must be a share in (0, 1] of the smallest arm's impressions"),
+        (
+            horizon > 1.0,
+            f"horizon is {horizon}, longer than the queues: a policy that likes the smallest arm would run out of its real outcomes. Play"
+            f" at most 1.0, or a twin of the log, whose outcomes never run out: {{kind: twin, horizon: {horizon}}}, rb.twin(log, fitted)",
+        ),
     ]
     if found := [message for wrong, message in faults if wrong]:
         raise UserError(f"queue: {'; '.join(found)}")
-
-
-def _arms(log: Log) -> Log:
-    """One row for each item of a group, its rows' clicks and impressions summed; the log itself where it names no item."""
-    if log.columns.item is None:
-        return log
-    codes = pd.MultiIndex.from_arrays([log.segments[0], _codes(log)]).factorize()[0]
-    if codes.max() + 1 == len(log):
-        return log
-    first = _first_of_each(np.arange(len(log)), codes)
-    table = log.table.take(first)
-    for name, values in ((log.columns.clicks, log.clicks), (log.columns.impressions, log.impressions)):
-        total = np.bincount(codes, values).astype(np.int64)
-        table = table.set_column(table.schema.get_field_index(name), name, pa.chunked_array([total]))
-    return dataclasses.replace(log, table=table)
 
 
 def _differ(log: Log, columns: Sequence[str], segments: Array, groups: int) -> Array:
@@ -250,22 +238,6 @@ def _differ(log: Log, columns: Sequence[str], segments: Array, groups: int) -> A
     differ = np.zeros(groups, bool)
     for name in columns:
         codes = equal_rows(log.table.select([name]), [name])[0]
-        first = _first_of_each(codes, segments)
+        first = first_of_each(codes, segments)
         np.logical_or.at(differ, segments, codes != first[segments])
     return differ
-
-
-def _smallest(values: Array, segments: Array, groups: int) -> Array:
-    smallest = np.full(groups, np.iinfo(np.int64).max)
-    np.minimum.at(smallest, segments, values)
-    return smallest
-
-
-def _first_of_each(values: Array, codes: Array) -> Array:
-    """The first value of each code 0 ... max."""
-    return np.asarray(values)[np.unique(codes, return_index=True)[1]]
-
-
-def _codes(log: Log) -> Array:
-    """Number of each arm's item; without an item column each arm is an item."""
-    return (np.arange(len(log)) if log.item is None else pd.factorize(log.item, use_na_sentinel=False)[0]).astype(np.int32)

@@ -18,6 +18,8 @@ import pandas as pd
 import tensorflow as tf
 
 from recbayes.policies import Policy
+from recbayes.policies.base import CONTROL
+from recbayes.replay.controls import guarded
 from recbayes.replay.counts import counts
 from recbayes.replay.density import density
 from recbayes.replay.jobs import Job, early_steps, jobs, kept
@@ -39,6 +41,7 @@ def replay(
     seed: int = 0,
     replica_chunk: Literal["auto"] | int = "auto",
     device: Literal["auto", "cpu", "gpu"] = "auto",
+    controls: Literal["all"] | Sequence[str] = (),
     progress: Callable[..., None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> Result:
@@ -46,11 +49,14 @@ def replay(
 
     Args:
       world: what can be shown and what comes back: `queue(log)`.
-      policies: with their learners; `uniform()` has none. A fitted model as learner is `density(fitted)`.
+      policies: with their learners; `uniform()` has none. A fitted model as learner is `density(fitted)`. A grid of explorations is a
+        policy a value, and they share one compiled program.
       seeds: replicas of each policy; replica r of every policy meets the same luck.
       seed: of all replicas.
       replica_chunk: replicas simulated at once; more takes more memory.
       device: auto takes a GPU if there is one.
+      controls: names of policies whose shuffled control is played too (`rb.shuffled`), or all that look at uncertainty; uniform, and greedy
+        over each learner, are then added where they are missing.
       progress: called with (done, total, policy's name) after each chunk.
       checkpoint: a folder; a replay that was interrupted goes on from it, with the same numbers.
 
@@ -65,9 +71,10 @@ def replay(
     >>> result.best, result.compare("counts/greedy", "uniform").lift > 0.0
     ('counts/greedy', True)
     """
+    policies = [one for policy in policies for one in policy.members]
     _check(policies, seeds, replica_chunk)
     place, workers = _device(device)
-    policies = [policy._replace(learner=_learner(policy)) for policy in policies]
+    policies = guarded([policy._replace(learner=_learner(policy)) for policy in policies], controls)
     width = _width(world, seeds, replica_chunk, place)
     work = jobs(world, policies, _bind(world, policies), seeds, seed, width)
     played: dict[str, list[tuple[Job, Played]]] = {policy.name: [] for policy in policies}
@@ -157,6 +164,7 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
     first = {name: by_decision(_by_group(world, chunks, seeds, "early"), world.decisions(early)) for name, chunks in played.items()}
     _check_matches(total)
     uniform, uniform_early = _uniform(world, total, world.steps), _uniform(world, first, early)
+    names = {policy.name for policy in policies}
     greedy = {policy.learner.identity: policy.name for policy in reversed(policies) if policy.kind == "greedy"}
     return Result(
         rows=pd.concat([_rows(world, name, chunks, seeds) for name, chunks in played.items()], ignore_index=True),
@@ -176,6 +184,9 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
             "seed": seed,
             "learners": {policy.name: policy.learner.kind for policy in policies},
         },
+        uncertain=frozenset(policy.name for policy in policies if policy.uncertain and not policy.is_control),
+        arms=_arms(world, played, seeds),
+        controls={stem: f"{stem}{CONTROL}" for stem in names if f"{stem}{CONTROL}" in names},
     )
 
 
@@ -188,6 +199,21 @@ def _by_group(world: World, chunks: Sequence[tuple[Job, Played]], seeds: int, wh
             into = sums.setdefault(name, np.zeros((seeds, len(world.clusters))))
             into[job.first : last, job.part.groups[there]] = values[: last - job.first, there]
     return sums
+
+
+def _arms(world: World, played: Mapping[str, list[tuple[Job, Played]]], seeds: int) -> pd.DataFrame:
+    """Showings and clicks of each arm under each policy, means over replicas."""
+    item = np.asarray(world.items) if world.rows is None or world.rows.item is None else world.rows.item
+    frames = []
+    for name, chunks in played.items():
+        sums = np.zeros((2, len(world.segments)))
+        for job, chunk in chunks:
+            last, present = min(job.first + len(job.seeds), seeds), np.asarray(job.part.scene.present)
+            places = job.part.lay(np.arange(len(world.segments)))[present]
+            sums[:, places] += [chunk.arms[what][: last - job.first].sum(0)[present] for what in ("shown", "clicks")]
+        columns = {"policy": name, "group": world.segments, "item": item, "shown": sums[0] / seeds, "clicks": sums[1] / seeds}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
 
 
 def by_decision(sums: dict[str, Array], decisions: Array) -> dict[str, Array]:

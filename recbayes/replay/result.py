@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from recbayes.replay.comparisons import Comparison, judged, over, running, says
 from recbayes.replay.intervals import Lift, Resamples, over_replicas
+from recbayes.replay.planning import Plan, planned
+from recbayes.replay.sequential import Sequential
 from recbayes.types import Array, UserError
 
 EARLY = 0.1
@@ -29,7 +33,9 @@ class Result:
     early: expected clicks over the horizon and over its first tenth, by policy, [R, G]. uniform, uniform_early: those of the uniform
     policy, exactly, [G], or of each replica, [R, G], where its luck decides them. clusters:
     groups that are resampled together, [G]. explorations: each policy's setting, None for those without. baselines: the greedy policy
-    over each policy's own learner, if it was replayed. about: world and seeds.
+    over each policy's own learner, if it was replayed. about: world and seeds. controls: each policy's shuffled control, if it was
+    replayed. uncertain: policies that look at more than means. arms: a row a (policy, arm): group, item, showings and clicks, means over
+    replicas.
     """
 
     rows: pd.DataFrame
@@ -41,6 +47,9 @@ class Result:
     explorations: Mapping[str, float | None]
     baselines: Mapping[str, str]
     about: Mapping[str, Any]
+    controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    uncertain: frozenset[str] = frozenset()
+    arms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
     def policies(self) -> list[str]:
@@ -55,8 +64,9 @@ class Result:
 
     @property
     def best(self) -> str:
-        """The policy with the most clicks."""
-        return max(self.policies, key=lambda name: self.expected[name].mean(0).sum())
+        """The policy with the most clicks, controls aside."""
+        played = (name for name in self.policies if name not in self.controls.values())
+        return max(played, key=lambda name: self.expected[name].mean(0).sum())
 
     def over_uniform(self, name: str, *, early: bool = False) -> Lift:
         """Lift over the uniform policy's exact expectation, over the horizon or its first tenth."""
@@ -74,16 +84,56 @@ class Result:
         """
         return self._lift(name, other, early)
 
+    def sequence(self, name: str, other: str) -> Sequential:
+        """The lift of one policy over another as groups come in, with intervals that hold however often one looks.
+
+        Over replicas where the world is one group.
+
+        Args:
+          name: the policy.
+          other: the one to compare it with.
+
+        Raises: UserError for a policy that was not replayed.
+        """
+        self.compare(name, other)
+        return running(self.expected[name], self.expected[other], self._resamples.codes)
+
+    @functools.cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Every policy against greedy, and against its control where that was replayed; verdicts hold for all together (Holm, 5%)."""
+        greedy, played = self.greedy, [name for name in self.policies if name not in self.controls.values()]
+        pairs = [(name, greedy) for name in played if greedy is not None and name != greedy]
+        pairs += [(name, control) for name, control in self.controls.items()]
+        return judged(
+            [(name, other, self.compare(name, other), self.expected[name], self.expected[other]) for name, other in pairs],
+            self._resamples.codes,
+        )
+
     def summary(self) -> pd.DataFrame:
-        """A row a policy, best first: lifts as shares, with 95% intervals over groups."""
+        """A row a policy, best first: lifts as shares, with 95% intervals over groups.
+
+        against_greedy (better, worse, same) and uncertainty (helped, did not help) are what `comparisons` say.
+        """
         table = pd.DataFrame.from_dict(self.to_json()["policies"], orient="index")
-        return table.sort_values("expected_clicks", ascending=False).drop(columns=["expected_clicks"])
+        table["against_greedy"] = pd.Series({c.policy: c.verdict for c in self.comparisons if c.other == self.greedy}, dtype=object)
+        helped = {c.policy: "helped" if c.verdict == "better" else "did not help" for c in self._against_controls}
+        table["uncertainty"] = pd.Series(helped, dtype=object)
+        return table.sort_values("expected_clicks", ascending=False).drop(columns=["expected_clicks", "control_of"])
 
     def to_json(self) -> dict[str, Any]:
-        """simulation.json: the world, the best policy as `chosen`, and each policy's figures."""
+        """simulation.json: the world, the best policy as `chosen`, each policy's figures, and who is better than whom."""
         figures = {name: self._figures(name) for name in self.policies}
         about = {key: value for key, value in self.about.items() if key != "learners"}
-        return {"chosen": self.best, **about, "reference": self.greedy, "policies": figures}
+        pairs = [comparison.to_json() for comparison in self.comparisons]
+        family = f"Holm, 5% over all {len(pairs)} comparisons"
+        return {
+            "chosen": self.best,
+            **about,
+            "reference": self.greedy,
+            "policies": figures,
+            "comparisons": {"over": over(self._resamples.codes), "multiplicity": family, "pairs": pairs},
+            "controls": {c.policy: {"control": c.other, "helps": c.verdict == "better", "says": says(c)} for c in self._against_controls},
+        }
 
     def curves(self) -> pd.DataFrame:
         """Lift over uniform as the horizon passes: a row a share of the horizon, a column a policy."""
@@ -116,8 +166,10 @@ class Result:
             return f"{share(value[0])} to {share(value[1])}" if isinstance(value, list | tuple) else ""
 
         table = self.summary().drop(columns=["interval_over_replicas", "exploration"])
-        formats: dict[str, Any] = {name: ends if "interval" in name else share for name in table.columns if name != "clicks"}
-        return table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, na_rep="")
+        words = ("clicks", "against_greedy", "uncertainty")
+        formats: dict[str, Any] = {name: ends if "interval" in name else share for name in table.columns if name not in words}
+        told = "".join(f"<p>{escape(says(c))}</p>" for c in self._against_controls)
+        return str(table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, na_rep="")) + told
 
     def _figures(self, name: str) -> dict[str, Any]:
         over_uniform = self.over_uniform(name)
@@ -135,7 +187,9 @@ class Result:
             "cost_of_exploration": self.cost(name),
             "exploration": self.explorations[name],
         }
-        return {key: None if undefined(value) else value for key, value in figures.items()} | self._regret(name) | self._matches(name)
+        known = {key: None if undefined(value) else value for key, value in figures.items()}
+        known["control_of"] = next((policy for policy, control in self.controls.items() if control == name), None)
+        return known | self._regret(name) | self._matches(name)
 
     def _matches(self, name: str) -> dict[str, Any]:
         """Whether enough logged events matched the policy to say anything; nothing where the world decides for itself."""
@@ -172,6 +226,26 @@ class Result:
             return None
         means = self.rows.groupby(["share", "policy"]).expected_clicks.mean().unstack()
         return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / np.atleast_2d(self.uniform).sum(1).mean())
+
+    def plan(self, name: str | None = None) -> Plan:
+        """What exploring costs: clicks behind greedy over the same learner as the horizon passes and by item, and when they are paid back.
+
+        Args:
+          name: the policy; the best by default.
+
+        Raises: UserError for a policy that was not replayed, or without greedy over its learner.
+        """
+        name = self.best if name is None else name
+        self.over_uniform(name)
+        if name not in self.baselines:
+            raise UserError(
+                f"replay: {name} has no greedy policy over its learner to cost it against. Replay one too, or use controls=[{name!r}]"
+            )
+        return planned(self.rows, self.arms, name, self.baselines[name])
+
+    @property
+    def _against_controls(self) -> list[Comparison]:
+        return [c for c in self.comparisons if self.controls.get(c.policy) == c.other]
 
     @functools.cached_property
     def _resamples(self) -> Resamples:

@@ -23,6 +23,7 @@ class Decision(NamedTuple):
     avoid: str
     trust: str
     chosen: Outcome | None
+    control: str = ""
 
 
 def decide(run: Run) -> Decision:
@@ -38,7 +39,8 @@ def decide(run: Run) -> Decision:
     if record.get("verdict") == "do_not_trust":
         words = f"Nothing can be said of {chosen.name} yet: {record['reason']}."
         return Decision(words, "", "", "", trust(run), chosen)
-    return Decision(headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run), chosen)
+    lines = headline(chosen), gain(chosen, policies), cost(chosen, policies), avoid(chosen, policies), trust(run)
+    return Decision(*lines, chosen, control(run))
 
 
 def _no_replay(run: Run) -> str:
@@ -105,6 +107,11 @@ def cost(chosen: Outcome, policies: list[Outcome]) -> str:
         worst = f" At worst it is {percent(chosen.cost, 2)} of uniform's clicks behind." if chosen.cost > 0 else ""
         return f"Clicks early on: after a tenth of the horizon it is at {figures}.{worst} {then}"
     return f"Nothing that the replay can see: already after a tenth of the horizon it is at {figures}."
+
+
+def control(run: Run) -> str:
+    """Whether the uncertainty helped: the policies held against themselves with the uncertainty shuffled among the candidates."""
+    return " ".join(str(record["says"]) for record in ((run.simulation or {}).get("controls") or {}).values())
 
 
 def avoid(chosen: Outcome, policies: list[Outcome]) -> str:

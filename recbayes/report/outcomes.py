@@ -14,7 +14,8 @@ class Outcome(NamedTuple):
     """One policy's replay. Lifts are shares of clicks (0.08 is 8% more), intervals 95%; nan and None where a file does not say.
 
     early is the lift over uniform in the horizon's first tenth; cost is how far the policy was ever behind greedy on its own learner, as a
-    share of uniform's clicks over the horizon; reference says that it is the greedy policy which the others are held against.
+    share of uniform's clicks over the horizon; reference says that it is the greedy policy which the others are held against; verdict is
+    better, worse or same than it, all comparisons of the replay together ("" where the file does not say).
 
     kind, learner (with its settings), exploration and settings come from the config, so that policies that differ in exploration alone
     can be put on one line.
@@ -33,26 +34,38 @@ class Outcome(NamedTuple):
     exploration: float
     settings: Mapping[str, Any]
     reference: bool = False
+    verdict: str = ""
 
     @property
     def beats_greedy(self) -> bool:
-        """Its paired interval against greedy lies above 0."""
+        """It is better by its verdict, or without one, its paired interval against greedy lies above 0."""
+        if self.verdict:
+            return self.verdict == "better"
         return self.greedy_interval is not None and self.greedy_interval[0] > 0
 
     @property
     def loses_to_greedy(self) -> bool:
-        """Its paired interval against greedy lies below 0."""
+        """It is worse by its verdict, or without one, its paired interval against greedy lies below 0."""
+        if self.verdict:
+            return self.verdict == "worse"
         return self.greedy_interval is not None and self.greedy_interval[1] < 0
 
 
 def outcomes(run: Run) -> list[Outcome]:
-    """Each policy of the replay, best lift first; none if nothing was simulated."""
+    """Each policy of the replay, best lift first, controls left out; none if nothing was simulated."""
     if run.simulation is None:
         return []
-    described = configured(run.config or {})
-    records = [_outcome(name, record, described.get(name, {})) for name, record in run.simulation["policies"].items()]
-    marked = [outcome._replace(reference=outcome.name == run.simulation.get("reference")) for outcome in records]
+    described, reference = configured(run.config or {}), run.simulation.get("reference")
+    played = {name: record for name, record in run.simulation["policies"].items() if record.get("control_of") is None}
+    verdicts = {pair["policy"]: pair["verdict"] for pair in compared(run) if pair["other"] == reference}
+    records = [_outcome(name, record, described.get(name, {})) for name, record in played.items()]
+    marked = [outcome._replace(reference=outcome.name == reference, verdict=verdicts.get(outcome.name, "")) for outcome in records]
     return sorted(marked, key=lambda outcome: -outcome.lift)
+
+
+def compared(run: Run) -> list[dict[str, Any]]:
+    """The pairs of simulation.json's comparisons; none in a file that has none."""
+    return ((run.simulation or {}).get("comparisons") or {}).get("pairs") or []
 
 
 def _outcome(name: str, record: Mapping[str, Any], policy: Mapping[str, Any]) -> Outcome:

@@ -22,6 +22,7 @@ from recbayes.report.sections.exposure import exposure
 from recbayes.report.sections.leans import leans
 from recbayes.report.sections.likelihood import likelihood
 from recbayes.report.sections.method import method
+from recbayes.report.sections.planning import planning
 from recbayes.report.sections.policies import policies_table
 from recbayes.report.sections.replay import replay
 from recbayes.report.sections.surprises import surprises
@@ -31,6 +32,7 @@ from recbayes.report.sections.training import training
 NAV = {
     "replay": "Exploring",
     "policies": "Policies",
+    "plan": "Cost",
     "evaluation": "From the log",
     "calibration": "Calibration",
     "comparison": "Posteriors",
@@ -42,7 +44,8 @@ NAV = {
 SECTIONS: tuple[Callable[[Run, Decision, list[Outcome]], Html | None], ...] = (
     replay,
     lambda run, decision, policies: exploration(policies),
-    lambda run, decision, policies: policies_table(decision, policies),
+    policies_table,
+    lambda run, decision, policies: planning(run),
     lambda run, decision, policies: evaluation(run),
     lambda run, decision, policies: calibration(run),
     lambda run, decision, policies: likelihood(run),

@@ -288,7 +288,10 @@ def test_the_larger_floor_holds(plain, own, floor, share):
 
 @pytest.mark.parametrize(
     "policy",
-    [rb.uniform(), rb.greedy(), rb.epsilon_greedy(), rb.ucb(), rb.quantile_ucb(), rb.knowledge_gradient(), rb.thompson(draws=8)],
+    [
+        *(rb.uniform(), rb.greedy(), rb.epsilon_greedy(), rb.boltzmann(), rb.square_cb()),
+        *(rb.ucb(), rb.quantile_ucb(), rb.knowledge_gradient(), rb.thompson(draws=8)),
+    ],
     ids=lambda policy: policy.kind,
 )
 def test_every_policy_serves(plain, policy):
@@ -299,6 +302,12 @@ def test_every_policy_serves(plain, policy):
     assert got["action"][1] == 1
     assert got["propensity"][1] == 1.0
     assert got["probabilities"][1].tolist() == [0, 1, 0]
+
+
+def test_a_grid_of_explorations_is_no_policy_to_serve(plain):
+    """One choice needs one number: a grid is for replay."""
+    with pytest.raises(rb.UserError, match="exploration is a grid"):
+        Scorer(plain, rb.ucb(exploration=[0.5, 1.0]))
 
 
 def test_what_is_not_shown_still_tells_of_the_page(scorer, decide):

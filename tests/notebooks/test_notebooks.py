@@ -14,21 +14,23 @@ pytest.importorskip("IPython", reason="ipykernel is not installed (recbayes[note
 jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed (recbayes[notebooks])")
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "quickstart": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100},
     "tutorial": {"EPOCHS": 2, "NEWEST": 60, "DRAWS": 64, "WARMUP": 50, "MEMBERS": 2, "TIMES": 2},
     "evaluation": {"ROWS": 4000, "LOGS": 8},
     "loop": {"DAYS": 2, "PAGES": 12, "BATCHES": 8, "EPOCHS": 3},
+    "exploring": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100, "SCALES": [1.0, 2.0]},
 }
 ENDS = {
     "quickstart": ("chances", {"UCB", "Thompson", "Thompson, a quarter"}),
     "tutorial": ("chances", {"UCB", "Thompson"}),
     "evaluation": ("covered", {"trust", "doubt"}),
     "loop": ("mean_lift", {"uniform", "served"}),
+    "exploring": ("answer", {"best scale", "over uniform", "over greedy", "paid back", "regret in the twin"}),
 }
 
 
-def resized(source: str, sizes: dict[str, int]) -> str:
+def resized(source: str, sizes: dict[str, Any]) -> str:
     """The script with other values for what its cell tagged `parameters` sets.
 
     Raises: KeyError if that cell does not set one of them: an override that matches nothing would run the full size unseen.

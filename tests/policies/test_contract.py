@@ -10,6 +10,7 @@ import tensorflow as tf
 from recbayes import plugins, policies
 from recbayes.densities import BetaMixture
 from recbayes.policies import Policy
+from recbayes.policies.control import shuffled
 from recbayes.predictive import Predictive
 from recbayes.types import Clock, UserError
 
@@ -31,6 +32,8 @@ CASES = {
         Case(policies.uniform(), knob=False),
         Case(policies.greedy(), knob=False),
         Case(policies.epsilon_greedy(exploration=0.3)),
+        Case(policies.boltzmann(exploration=0.01)),
+        Case(policies.square_cb(exploration=0.01)),
         Case(policies.thompson(draws=40), sampled=True),
         Case(policies.ucb()),
         Case(policies.ucb(stddev="total")),
@@ -65,7 +68,7 @@ CLOCK = Clock(tf.fill([R, B], 4.0), tf.fill([R, B], 600.0), tf.fill([R, B], 20.0
 def test_no_policy_is_left_out():
     """A policy that is not in the list would escape every promise below."""
     assert {case.policy.kind for case in CASES.values()} == set(plugins.kinds("policies:Policy"))
-    exported = {name for name in policies.__all__ if name not in ("Policy", "best_share", "choose", "with_floor")}
+    exported = {name for name in policies.__all__ if name not in ("Policy", "Slate", "best_share", "choose", "slate", "with_floor")}
     assert exported == {case.policy.kind for case in CASES.values()}
 
 
@@ -167,6 +170,19 @@ def test_floor_is_a_share_of_uniform(build):
     np.testing.assert_allclose(shares, 0.9 * plain + 0.1 * allowed / allowed.sum(-1, keepdims=True), atol=1e-6)
 
 
+@EVERY
+def test_what_looks_at_uncertainty_says_so(case):
+    """Policies that do get a control in simulations: exchanged uncertainty must change them, and no other."""
+    given, allowed = predictive(), candidates()
+    control = case.policy._replace(settings={**case.policy.settings, "shuffled": True})
+    plain, exchanged = (policy.probabilities(given, allowed, CLOCK, SEED).numpy() for policy in (case.policy, control))
+    assert (plain != exchanged).any() == case.policy.uncertain
+    assert (exchanged[~allowed.numpy()] == 0.0).all()
+    np.testing.assert_allclose(exchanged.sum(-1), 1.0, atol=3e-7)
+    if case.policy.uncertain:
+        assert shuffled(case.policy)._replace(name=control.name) == control
+
+
 def test_names_tell_learner_and_policy():
     """Results are told apart by these names: they are the contract of simulation.json."""
 
@@ -179,11 +195,27 @@ def test_names_tell_learner_and_policy():
     assert policies.ucb(Model(), name="mine").name == "mine"
 
 
+def test_a_grid_is_a_policy_an_exploration():
+    """One entry in a config gives the whole cost-of-exploration curve; as a choice, it would be no choice."""
+    grid = policies.ucb("counts", exploration=[0, 0.5, 2])
+    assert [(one.name, one.exploration) for one in grid.members] == [("counts/ucb@0", 0.0), ("counts/ucb@0.5", 0.5), ("counts/ucb@2", 2.0)]
+    assert [one.settings["stddev"] for one in grid.members] == ["contrast"] * 3
+    assert policies.thompson("counts", exploration=[0.25], name="mine").members[0].name == "mine@0.25"
+    alone = policies.greedy("counts")
+    assert alone.members == [alone]
+    with pytest.raises(UserError, match=r"counts/ucb: exploration is a grid, \[0.0, 0.5, 2.0\], and one choice needs one number"):
+        grid.probabilities(predictive(), candidates(), CLOCK, SEED)
+
+
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (policies.ucb, {"exploration": -1.0}, "exploration is -1.0"),
     (policies.ucb, {"exploration": float("nan")}, "exploration is nan"),
+    (policies.ucb, {"exploration": []}, "ucb: exploration is an empty list"),
+    (policies.ucb, {"exploration": [1.0, -2.0]}, "exploration is -2.0"),
     (policies.ucb, {"stddev": "model"}, "contrast or total"),
     (policies.epsilon_greedy, {"exploration": 1.5}, "a probability"),
+    (policies.epsilon_greedy, {"exploration": [0.1, 1.5]}, "exploration is 1.5, a probability"),
+    (policies.boltzmann, {"exploration": -0.1}, "boltzmann: exploration is -0.1"),
     (policies.greedy, {"floor": 1.5}, r"floor is 1.5, must be in \[0, 1\]"),
     (policies.thompson, {"draws": 0}, "draws is 0"),
     (policies.quantile_ucb, {"log_power": -1.0}, "log_power is -1.0"),

@@ -68,6 +68,44 @@ def test_epsilon_greedy_mixes():
     np.testing.assert_allclose(np.sort(shares, -1), [[0.05, 0.05, 0.05, 0.85]] * B, atol=1e-6)
 
 
+def alone(policy, means, allowed):
+    """A policy's probabilities of one decision with these means."""
+    density = BetaMixture(*(tf.constant(x[None, :, None], tf.float32) for x in (np.zeros(len(means)), means, np.full(len(means), 99.0))))
+    now = Clock(*(tf.zeros([1]) for _ in range(3)))
+    return policy.probabilities(Predictive.from_density(density), allowed[None], now, [0, 0]).numpy()[0]
+
+
+@pytest.mark.parametrize("temperature", [0.003, 0.05])
+def test_boltzmann_is_a_softmax_of_means(temperature):
+    """Plain loops over the candidates, in float64; what may not be shown is no part of the sum."""
+    shares = policies.boltzmann(exploration=temperature).probabilities(GIVEN, ALL, clock(), [0, 0]).numpy()
+    for row in range(B):
+        weights = [np.exp((m - max(MEANS[row])) / temperature) for m in MEANS[row]]
+        np.testing.assert_allclose(shares[row], np.array(weights) / sum(weights), rtol=2e-4, atol=1e-7)
+    means, allowed = np.array([0.02, 0.03, 0.05]), np.array([True, True, False])
+    raised = np.exp(means[:2] / temperature)
+    np.testing.assert_allclose(alone(policies.boltzmann(exploration=temperature), means, allowed), [*raised / raised.sum(), 0.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [10.0, 2000.0])
+def test_square_cb_is_inverse_gap_weighting(gamma):
+    """Plain loops: 1 / (A + gamma gap) for all but the best, which has the rest."""
+    shares = policies.square_cb(exploration=1 / gamma).probabilities(GIVEN, ALL, clock(), [0, 0]).numpy()
+    for row in range(B):
+        best = int(np.argmax(MEANS[row]))
+        expected = [0.0 if a == best else 1 / (A + gamma * (MEANS[row, best] - MEANS[row, a])) for a in range(A)]
+        expected[best] = 1.0 - sum(expected)
+        np.testing.assert_allclose(shares[row], expected, rtol=2e-4, atol=1e-7)
+
+
+def test_square_cb_counts_candidates_and_shares_between_bests():
+    """Two that may be shown make A = 2, not 4; two equal bests get the same."""
+    means, allowed = np.array([0.03, 0.02, 0.05, 0.05]), np.array([True, True, False, False])
+    np.testing.assert_allclose(alone(policies.square_cb(exploration=0.01), means, allowed), [1 - 1 / 3, 1 / 3, 0, 0], rtol=1e-5)
+    shares = alone(policies.square_cb(exploration=0.01), means, np.ones(4, bool))
+    np.testing.assert_allclose(shares, [1 / 6, 1 / 7, (1 - 1 / 6 - 1 / 7) / 2, (1 - 1 / 6 - 1 / 7) / 2], rtol=1e-5)
+
+
 def test_best_other():
     """Of two equal bests each is the other's rival; a candidate alone has itself."""
     allowed = tf.constant([[True] * 3, [True, False, False], [True, True, False]])

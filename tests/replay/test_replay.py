@@ -147,9 +147,19 @@ def test_policies_that_differ_in_exploration_share_a_program():
     world, learner = small(), rb.counts()
     bound = learner.bind(world)
     half, whole = (compiled(Program.of(rb.ucb(learner, exploration=e), bound, world, 1)) for e in (0.5, 1.0))
+    assert compiled(Program.of(rb.shuffled(rb.ucb(learner)), bound, world, 1)) is not half
     total = compiled(Program.of(rb.ucb(learner, stddev="total"), bound, world, 1))
     assert half is whole
     assert total is not half
+
+
+def test_a_grid_is_the_whole_curve():
+    """One policy with several explorations is replayed as one a value, as if each had been given alone."""
+    learner = rb.counts()
+    grid = rb.replay(small(), [rb.ucb(learner, exploration=[0, 1])], seeds=2)
+    assert grid.policies == ["counts/ucb@0", "counts/ucb@1"]
+    assert grid.explorations == {"counts/ucb@0": 0.0, "counts/ucb@1": 1.0}
+    np.testing.assert_array_equal(grid.expected["counts/ucb@1"], rb.replay(small(), [rb.ucb(learner)], seeds=2).expected["counts/ucb"])
 
 
 def test_uniform_earns_its_exact_expectation():

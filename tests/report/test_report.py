@@ -23,7 +23,7 @@ STAGES = {
     "export": ["export"],
     "config": ["config.yaml", "stages.json"],
 }
-ORDER = ["replay", "exploration", "policies", "evaluation", "calibration", "likelihood", "comparison", "training", "doubt"]
+ORDER = ["replay", "exploration", "policies", "plan", "evaluation", "calibration", "likelihood", "comparison", "training", "doubt"]
 ORDER += ["leans", "exposure", "surprises", "audit", "export", "method"]
 
 
@@ -184,12 +184,40 @@ def test_findings_say_what_to_do(page: str) -> None:
         assert words in page
 
 
+def test_whether_the_uncertainty_helped_and_what_exploring_costs(page: str) -> None:
+    """The control's sentence stands on the first screen; controls are no rows of the policies' table; cost and choice are told."""
+    first = page[: page.index('id="replay"')]
+    assert "Whether the uncertainty helps" in first
+    assert "The uncertainty did not help density/thompson_quarter" in first
+    table = page[page.index('id="policies"') : page.index('id="plan"')]
+    assert "Holm, 5% over all 8 comparisons" in table
+    assert "clear after 310" in table
+    assert "too few to say" in table
+    assert "shuffled" not in table[: table.index("comparisons</summary>")].replace("shuffled among", "")
+    plan = page[page.index('id="plan"') : page.index('id="evaluation"')]
+    for words in ("is at worst 12 clicks behind", "delay of 10 steps", "not at all", "horizon 0.5", "8 policies were tried", "flatter"):
+        assert words in plan, words
+
+
 def test_recalibration_and_scores_are_told(page: str) -> None:
     """A reader must know that intervals were moved, and what they were before."""
     assert "recalibrated on 312 groups set aside from training: 8% narrower, moved by −0.10 standard deviations; before, 90%" in page
     assert "It expected −4.16 and got −4.11 on 400 of the rows: as it should." in page
     assert "15.9 clicks (CRPS), against 22.0 of the best baseline" in page
     assert "Coverage by image" in page
+
+
+def test_a_run_of_an_older_build_has_no_comparisons_and_still_a_page(run_folder: Path, tmp_path: Path) -> None:
+    """simulation.json without comparisons, controls and plan: verdicts come from the intervals, as they did."""
+    older = tmp_path / "run"
+    shutil.copytree(run_folder, older)
+    figures = json.loads((older / "simulation.json").read_text())
+    for key in ("comparisons", "controls", "plan", "choice"):
+        del figures[key]
+    (older / "simulation.json").write_text(json.dumps(figures))
+    page = write(older).read_text(encoding="utf-8")
+    assert "Where the interval against it holds 0" in page
+    assert 'id="plan"' not in page
 
 
 def test_a_run_of_an_older_build_has_no_findings_and_still_a_page(run_folder: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def families(policies: Sequence[Outcome]) -> list[Family]:
         greedy = greedy_of(members[0], policies)
         line_up = [*([greedy._replace(exploration=0.0)] if greedy else []), *sorted(members, key=lambda o: o.exploration)]
         if len(line_up) > 1:
-            found.append(Family(min((o.name for o in members), key=len), f"c{len(found) % HUES}", line_up))
+            found.append(Family(min((o.name.partition("@")[0] for o in members), key=len), f"c{len(found) % HUES}", line_up))
     return found
 
 

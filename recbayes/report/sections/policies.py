@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from recbayes.report.decision import Decision
-from recbayes.report.html import Html, breakable, chip, div, join, small, span, table
-from recbayes.report.numbers import interval, percent
-from recbayes.report.outcomes import Outcome
+from recbayes.report.html import Html, breakable, chip, details, div, join, p, small, span, table
+from recbayes.report.numbers import fixed, interval, percent
+from recbayes.report.outcomes import Outcome, compared
 from recbayes.report.parts import colours, part
+from recbayes.report.run import Run
 from recbayes.report.svg import Area, Scale, dot, line, padded, picture
 
 
-def policies_table(decision: Decision, policies: list[Outcome]) -> Html | None:
+def policies_table(run: Run, decision: Decision, policies: list[Outcome]) -> Html | None:
     """The section; None without a replay."""
     if not policies:
         return None
@@ -35,9 +39,58 @@ def policies_table(decision: Decision, policies: list[Outcome]) -> Html | None:
         "policies",
         "All policies",
         "Lifts in clicks at the end of the horizon with 95% intervals over test groups, paired on the same groups and random numbers. "
-        f"Greedy is {reference}; where the interval against it holds 0, a policy is called the same.",
+        f"Greedy is {reference}. {_rule(run)}",
         div(table(head, rows, class_="policies"), class_="card"),
+        _pairs(run),
     )
+
+
+def _rule(run: Run) -> str:
+    """What makes a policy better, worse or the same."""
+    if not compared(run):
+        return "Where the interval against it holds 0, a policy is called the same."
+    family = run.simulation["comparisons"]["multiplicity"] if run.simulation else ""
+    return f"A policy is called better or worse where that holds for all comparisons of the replay together ({family}), else the same."
+
+
+def _pairs(run: Run) -> Html | None:
+    """Every comparison, with what holds for those who look after every group."""
+    rows = [
+        [
+            breakable(pair["policy"]),
+            breakable(pair["other"]),
+            percent(pair["lift"], signed=True),
+            interval(pair["interval"] if None not in pair["interval"] else None),
+            fixed(pair["p_holm"], 3),
+            _looked(pair["sequence"]),
+            pair["verdict"],
+        ]
+        for pair in compared(run)
+    ]
+    if not rows:
+        return None
+    over = run.simulation["comparisons"]["over"] if run.simulation else "groups"
+    head = ["policy", "against", "lift", "95% interval", "p, all together", "however often one looks", "verdict"]
+    return div(
+        details(
+            f"All {len(rows)} comparisons",
+            p(
+                "p is of no difference, corrected for the number of comparisons. The second interval holds at every moment at once,"
+                f" for those who look after each of the {over} and stop when it is clear; it is wider for that."
+            ),
+            table(head, rows, class_="plain", numeric_from=2),
+        ),
+        class_="card",
+    )
+
+
+def _looked(sequence: Mapping[str, Any]) -> str:
+    """The interval that holds however often one looks, and when it was clear."""
+    low, high = sequence["interval"]
+    if low is None or high is None:
+        return "too few to say"
+    after = sequence["decided_after"]
+    return f"{interval((low, high))}" + (f", clear after {after:,}" if after else "")
 
 
 def _name(outcome: Outcome, hue: str, chosen: Outcome | None) -> Html:

@@ -19,6 +19,7 @@ def top(run: Run, decision: Decision) -> Html:
     points = [
         ("What it brings", decision.gain),
         ("What it costs", decision.cost),
+        ("Whether the uncertainty helps", decision.control),
         ("What not to use", decision.avoid),
         ("How far to trust it", decision.trust),
     ]
