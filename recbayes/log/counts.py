@@ -82,6 +82,8 @@ def _codes(column: Any) -> tuple[Array, int]:
 
 def _key(column: Any) -> Any:
     """An array that can be dictionary-encoded: a list as the string of its length and values."""
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.large_list(column.type.value_type))
     if not pa.types.is_large_list(column.type):
         return column
     words = column.values.cast(pa.large_string()).fill_null("\x00")
