@@ -9,7 +9,7 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.inputs import judged_log
 from recbayes.pipelines.judged import evaluated, judge, needs_fit, of_run, policy, reward_model, test_only
-from recbayes.pipelines.players import check_named
+from recbayes.pipelines.served import check_named
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 

@@ -9,7 +9,7 @@ import recbayes as rb
 from recbayes.config import Config, Export, Policy
 from recbayes.console import Console
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import check_named, named_policy, served_clock
+from recbayes.pipelines.served import check_named, named_policy, served_clock
 from recbayes.run_folder import RunFolder
 
 READS = ("log", "features", "calibration", "simulate", "export", "seed")

@@ -10,7 +10,7 @@ from recbayes.config import Config, Target
 from recbayes.console import Console
 from recbayes.pipelines import export
 from recbayes.pipelines.inputs import judged_log
-from recbayes.pipelines.players import named_policy
+from recbayes.pipelines.served import named_policy
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 

@@ -10,10 +10,10 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines import testbed
 from recbayes.pipelines.audit import check_passed
+from recbayes.pipelines.choosing import choose, newest, replay
 from recbayes.pipelines.costing import check_plan, costs
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import alone, best, controls, needs_model, player, world
-from recbayes.pipelines.train import fit
+from recbayes.pipelines.players import alone, controls, needs_model, world
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -67,47 +67,3 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     gain = "uniform earns nothing to be held against" if lift is None else f"{lift:+.1%} clicks over uniform on the test groups"
     told = [f"{chosen} chosen; {gain}{doubt}", *(c["says"] for c in figures["controls"].values()), *([plan["says"]] if plan else [])]
     return {"says": "\n".join(told), "chosen": chosen, "lift_over_uniform": lift}
-
-
-def choose(config: Config, train: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:
-    """The policy that does best on the newest training groups, the replay that says so, and how it came about."""
-    assert config.simulate is not None
-    older, recent = newest(config, train)
-    model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
-    most = min(config.simulate.choose_seeds, config.simulate.seeds)
-    given = {"checkpoint": folder.checkpoints / "choice"}
-    if config.simulate.choose == "all":
-        choice = replay(config, older, recent, model, console.progress("choosing"), seeds=most, **given)
-        return best(config, choice.to_json()["policies"]), choice, choice.to_json()
-    halving = halved(config, older, recent, model, console, rounds(most), **given)
-    return best(config, halving.result.to_json()["policies"]), halving.result, halving.result.to_json() | {"halving": halving.to_json()}
-
-
-def rounds(most: int) -> list[int]:
-    """Replicas of each round of a halving, at most three rounds, the last of `most`."""
-    return sorted({max(1, most // 4), max(1, most // 2), most})
-
-
-def newest(config: Config, train: Any) -> tuple[Any, Any]:
-    """The training log in two: to fit on, and to choose a policy on. By name it must not be the split that made it: another seed."""
-    assert config.simulate is not None
-    split = config.log.split
-    return train.split(by=split.by, test_fraction=config.simulate.choose_fraction, follow=split.follow, seed=config.seed + 1)
-
-
-def replay(config: Config, train: Any, test: Any, model: Any, bar: Any, *, policies: Any = None, **given: Any) -> Any:
-    """Policies (by name, all by default) over one log's world."""
-    assert config.simulate is not None
-    named = [policy for policy in config.simulate.policies if policies is None or policy.name in policies]
-    players = [player(config, policy, train, model) for policy in named]
-    with bar as progress:
-        return rb.replay(world(config, test, model), players, seed=config.seed, progress=progress, **given, **config.runtime.model_dump())
-
-
-def halved(config: Config, train: Any, test: Any, model: Any, console: Console, seeds: list[int], **given: Any) -> Any:
-    """All policies by successive halving; uniform, and greedy over each learner, stay to the end."""
-    assert config.simulate is not None
-    players = [player(config, policy, train, model) for policy in config.simulate.policies]
-    with console.progress("choosing") as progress:
-        given |= {"seeds": seeds, "seed": config.seed, "progress": progress, "stay": ("uniform", "greedy")}
-        return rb.halve(world(config, test, model), players, **given, **config.runtime.model_dump())

@@ -8,7 +8,7 @@ import pytest
 from helpers import recbayes
 
 from recbayes.config import load, parse
-from recbayes.pipelines import inputs, players, recipe
+from recbayes.pipelines import inputs, players, recipe, served
 from recbayes.pipelines.run import planned
 from recbayes.runtime import start
 from recbayes.types import UserError
@@ -48,15 +48,15 @@ def test_a_config_gets_the_stages_it_asks_for(name, overrides, until, plan):
 
 def test_the_best_policy_that_an_export_can_serve_is_chosen():
     config = load("quickstart")
-    figures = {policy.name: {"lift_over_uniform": 0.01 * i} for i, policy in enumerate(config.simulate.policies)}
-    figures["counts/greedy"]["lift_over_uniform"] = 1.0
-    assert players.best(config, figures) == "density/knowledge_gradient"
-    figures["density/ucb"]["lift_over_uniform"] = 0.9
-    assert players.best(config, figures) == "density/ucb"
+    figures = {policy.name: {"expected_clicks": 100.0 + i} for i, policy in enumerate(config.simulate.policies)}
+    figures["counts/greedy"]["expected_clicks"] = 300.0
+    assert served.best(config, figures) == "density/knowledge_gradient"
+    figures["density/ucb"]["expected_clicks"] = 200.0
+    assert served.best(config, figures) == "density/ucb"
     alone = load("quickstart", ["simulate.policies=[{kind: greedy, learner: counts}]"])
-    assert players.best(alone, figures) == "counts/greedy"
+    assert served.best(alone, figures) == "counts/greedy"
     beside = load("quickstart", ["simulate.policies=[uniform, {kind: greedy, learner: counts}]"])
-    assert players.best(beside, figures) == "counts/greedy"
+    assert served.best(beside, figures) == "counts/greedy"
 
 
 def test_arms_differ_by_item_side_features_unless_the_config_says_otherwise():

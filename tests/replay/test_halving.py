@@ -10,7 +10,7 @@ from replay.worlds import pages
 
 import recbayes as rb
 from recbayes.config import parse
-from recbayes.pipelines.simulate import rounds
+from recbayes.pipelines.choosing import rounds
 
 GRID = [0.25, 1.0, 4.0, 16.0, 64.0]
 
