@@ -87,7 +87,7 @@ def test_the_page_fits_and_can_be_read(width: int, dark: bool, run_folder: Path,
     assert found["wide"] == []
     assert found["width"] <= width
     assert found["poor"] == []
-    assert found["charts"] == 17
+    assert found["charts"] == 18
     assert found["type"] >= 10
     assert found["texts"] > 300
 
