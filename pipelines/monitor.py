@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
 
     from recbayes.export.predicting import scorer
     from recbayes.monitor import monitor, page
+    from recbayes.report import document
     from recbayes.types import UserError
 
     if not rows.is_file():
@@ -34,9 +34,7 @@ def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
     with console.progress("monitoring"):
         fitted = rb.load(folder.path / "model")
         found = monitor(table, fitted.encoder, logs(config)[0].table, expected=scorer(fitted)(table))
-    beside = folder.path / ".monitor.json"
-    beside.write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
-    os.replace(beside, folder.path / "monitor.json")
+    document.write(json.dumps(found.to_dict(), indent=1), folder.path / "monitor.json")
     page.write(found, folder.path / "monitor.html", f"{folder.path.name}: served decisions")
     says = "\n".join(found.warnings) or "nothing is out of the ordinary"
     return {"says": f"{says}\n{folder.path / 'monitor.html'}", **found.to_dict()}

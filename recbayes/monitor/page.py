@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from recbayes.monitor.figures import Monitor
+from recbayes.report import document
 from recbayes.report.html import Html, h1, p, tag
 from recbayes.report.parts import figure, numbers, part
 from recbayes.report.svg import Area, dot, padded, path, picture, sized, x_axis, y_axis
@@ -16,20 +16,8 @@ from recbayes.report.svg import Area, dot, padded, path, picture, sized, x_axis,
 
 def write(found: Monitor, target: str | os.PathLike[str], title: str) -> Path:
     """Writes the page beside and renames it."""
-    path_, style = Path(target), files("recbayes.report").joinpath("page.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title}: recbayes monitor"),
-        tag("style", Html(style)),
-    )
-    page = "<!doctype html>\n" + tag("html", head, tag("body", tag("main", h1(title), *body(found))), lang="en") + "\n"
-    beside = path_.with_name(f".{path_.name}.{os.getpid()}")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, path_)
-    return path_
+    page = document.document(f"{title}: recbayes monitor", tag("main", h1(title), *body(found)))
+    return document.write(page, Path(target))
 
 
 def body(found: Monitor) -> list[Html]:

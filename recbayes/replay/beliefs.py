@@ -72,7 +72,7 @@ def predictive(arms: Arms, clicks: Tensor, impressions: Tensor, present: Tensor)
 
 
 def place(mean: Tensor, spread: Tensor, tau: Tensor, clicks: Tensor, impressions: Tensor) -> Tensor:
-    """Nodes [Q, S, G] around each group's posterior effect: quasi-likelihood scoring from the gamma prior's closed form.
+    """Nodes [Q, S, G] around each group's posterior effect, which `scored` guesses.
 
     Args:
       mean: of the arms' priors, [S, A, G].
@@ -81,17 +81,38 @@ def place(mean: Tensor, spread: Tensor, tau: Tensor, clicks: Tensor, impressions
       clicks: [A, G].
       impressions: [A, G].
     """
-    weight = impressions / (1.0 + tf.maximum(impressions - 1.0, 0.0) * spread)  # [S, A, G]
-    seen = tf.reduce_sum(weight * clicks / tf.maximum(impressions, 1.0), -2)
-    prior = 1.0 / tf.square(tau[0])
-    u = tf.math.log((seen + prior) / (tf.reduce_sum(weight * mean, -2) + prior))  # [S, G]
-    for _ in range(2):
-        here = mean / (mean + (1.0 - mean) * tf.exp(-u)[..., None, :])
-        expected = weight * here
-        information = tf.reduce_sum(expected * (1.0 - here), -2) + prior
-        u += tf.clip_by_value((seen - tf.reduce_sum(expected, -2) - prior * u) / information, -1.0, 1.0)
+    u, stddev = scored(mean, spread, tau[0], clicks, impressions, arms=-2, steps=2)  # [S, G]
     z = tf.reshape(tf.constant(NODES, u.dtype), [-1, 1, 1])
-    return u + z * tf.math.rsqrt(information)
+    return u + z * stddev
+
+
+def scored(
+    mean: Tensor, spread: Tensor, tau: Tensor, clicks: Tensor, impressions: Tensor, *, arms: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    """A guess of the effect that arms share, and its standard deviation; each without the axis of the arms.
+
+    With each arm's prior mean m, a count weighs w = 1 / (1 + (r - 1) spread): sum_a w_a (c_a - r_a m_a(u)) = u / tau^2, solved by
+    quasi-likelihood scoring from the gamma prior's closed form.
+
+    Args:
+      mean: of the arms' priors.
+      spread: their variance over mean (1 - mean).
+      tau: of the effect.
+      clicks: of the arms.
+      impressions: of the arms.
+      arms: their axis, from the end.
+      steps: of the scoring.
+    """
+    weight = impressions / (1.0 + tf.maximum(impressions - 1.0, 0.0) * spread)
+    seen = tf.reduce_sum(weight * clicks / tf.maximum(impressions, 1.0), arms)
+    prior = 1.0 / tf.square(tau)
+    u = tf.math.log((seen + prior) / (tf.reduce_sum(weight * mean, arms) + prior))
+    for _ in range(steps):
+        here = mean / (mean + (1.0 - mean) * tf.expand_dims(tf.exp(-u), arms))
+        expected = weight * here
+        information = tf.reduce_sum(expected * (1.0 - here), arms) + prior
+        u += tf.clip_by_value((seen - tf.reduce_sum(expected, arms) - prior * u) / information, -1.0, 1.0)
+    return u, tf.math.rsqrt(information)
 
 
 def evidence(mean: Tensor, concentration: Tensor, clicks: Tensor, impressions: Tensor) -> Tensor:
@@ -107,9 +128,9 @@ def evidence(mean: Tensor, concentration: Tensor, clicks: Tensor, impressions: T
     log_b_post, log_b = tf.math.log1p(-a_post / whole), tf.math.log1p(-a / size)
     large = a_post * log_a_post - a * log_a + b_post * log_b_post - b * log_b
     half = 3.5 * (log_a_post - log_a + log_b_post - log_b)
-    rising = tf.math.log(_rising(a_post) / _rising(a) * (_rising(b_post) / _rising(b)))
-    shared = 3.5 * tf.math.log(whole / size) + _series(size) - _series(whole) + tf.math.log(_rising(whole - 4.0) / _rising(concentration))
-    return large + half - rising + _series(a_post + 4.0) - _series(a + 4.0) + _series(b_post + 4.0) - _series(b + 4.0) + shared
+    rising = tf.math.log(rising4(a_post) / rising4(a) * (rising4(b_post) / rising4(b)))
+    shared = 3.5 * tf.math.log(whole / size) + series4(size) - series4(whole) + tf.math.log(rising4(whole - 4.0) / rising4(concentration))
+    return large + half - rising + series4(a_post + 4.0) - series4(a + 4.0) + series4(b_post + 4.0) - series4(b + 4.0) + shared
 
 
 def _moments(arms: Arms, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -177,13 +198,13 @@ def _components_last(density: Any) -> Any:
     return tf.nest.map_structure(lambda leaf: tf.transpose(leaf, [0, 3, 2, 1]), density)
 
 
-def _rising(x: Tensor) -> Tensor:
+def rising4(x: Tensor) -> Tensor:
     """Four factors: x (x + 1) (x + 2) (x + 3)."""
     y = x * (x + 3.0)
     return y * (y + 2.0)
 
 
-def _series(z: Tensor) -> Tensor:
+def series4(z: Tensor) -> Tensor:
     """What Stirling's formula leaves out of lgamma, to 1e-6 at z = 4."""
     inverse = 1.0 / z
     return inverse * (1 / 12 - inverse * inverse * (1 / 360 - inverse * inverse * (1 / 1260)))

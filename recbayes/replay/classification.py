@@ -18,8 +18,8 @@ import pandas as pd
 import tensorflow as tf
 
 from recbayes.replay import stream
+from recbayes.replay.faults import check
 from recbayes.replay.stream import StreamWorld
-from recbayes.replay.wheel import EARNS
 from recbayes.replay.world import Feedback, Offer, Rules, Scene
 from recbayes.types import Array, Tensor, UserError
 
@@ -65,15 +65,20 @@ def classification(
     (('no', 'yes'), 3)
     """
     source, frame = _read(table)
-    stream.check(
-        "classification", [*_table_faults(source, frame, label, features, order, events), *stream.stream_faults(events, batch, delay)]
-    )
+    check("classification", [*_table_faults(source, frame, label, features, order, events), *stream.stream_faults(events, batch, delay)])
     codes, labels = pd.factorize(frame[label], sort=True)
     names, pays = _pays(payoffs, [plain(value) for value in labels])
     data = Rows(encoded(frame[_context(frame, label, features)]), codes.astype(np.int32), pays)
     size: dict[str, Any] = {"events": events, "batch": batch}
     key = ("classification", order, events, batch, len(names))
-    rules = Rules(key, True, EARNS, partial(start, order=order), partial(offer, order=order, **size), partial(answer, order=order, **size))
+    rules = Rules(
+        key,
+        True,
+        stream.OPTIMUM_KNOWN,
+        partial(start, order=order),
+        partial(offer, order=order, **size),
+        partial(answer, order=order, **size),
+    )
     notes = {"source": source, "rows": len(frame), "rewards": "clicks" if payoffs is None else "numbers"}
     return StreamWorld("classification", names, events, batch, delay, data.contexts.shape[1], 0, payoffs is None, data, rules, notes)
 
@@ -110,17 +115,13 @@ def answer(
     label = tf.gather(scene.data.labels, _rows(scene, state, seeds, places, order))
     arm, halves = stream.drawn(probabilities, choice), tf.gather(scene.data.pays, label, axis=1)  # [2, R, B, A]
     means = tf.reduce_mean(halves, 0)
-    expected, uniform, best = stream.at(means, arm), tf.reduce_mean(means, -1), tf.reduce_max(means, -1)
     reward = stream.at(tf.where((coin < 0.5)[..., None], halves[0], halves[1]), arm)
-    earned = {
-        "clicks": reward,
-        "expected_clicks": expected,
-        "regret": best - expected,
-        "uniform_clicks": uniform,
-        "uniform_regret": best - uniform,
-    }
     weight = tf.broadcast_to(tf.cast(there, tf.float32), arm.shape)
-    return state, stream.told(arm, reward, weight, probabilities.shape[-1], offer.context), stream.summed(there, earned)
+    return (
+        state,
+        stream.told(arm, reward, weight, probabilities.shape[-1], offer.context),
+        stream.summed(there, stream.paid(reward, means, arm)),
+    )
 
 
 def encoded(frame: pd.DataFrame) -> Array:
@@ -173,7 +174,7 @@ def _pays(payoffs: Mapping[str, Mapping[Any, Any]] | None, labels: list[Any]) ->
             ),
             (bool(wrong), f"payoffs.{arm} has {wrong[:1]}, must be a number, or two that are paid with equal chances"),
         ]
-    stream.check("classification", faults)
+    check("classification", faults)
     paid = [[np.broadcast_to(payoffs[arm][label], 2) for arm in payoffs] for label in labels]
     return tuple(payoffs), np.moveaxis(np.asarray(paid, np.float32), -1, 0)
 

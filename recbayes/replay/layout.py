@@ -1,12 +1,13 @@
-"""How groups of arms are laid out for the compiled step: densely, with padding, groups of similar size together."""
+"""How groups of arms are laid out for the compiled step, densely, with padding, those of similar size together; and their time."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
-from recbayes.types import Array
+from recbayes.types import Array, Clock, Tensor
 
 
 class Block(NamedTuple):
@@ -34,6 +35,18 @@ class Block(NamedTuple):
     def of_groups(self, values: Array) -> Array:
         """Values of groups [G] laid out as [G'], 0 in the padding."""
         return np.where(self.groups >= 0, np.asarray(values)[np.maximum(self.groups, 0)], 0).astype(np.asarray(values).dtype)
+
+
+def before(step: Any, horizon: Any, steps: int) -> Any:
+    """Decisions of groups before a step: steps share each horizon evenly, to one decision. NumPy or TensorFlow, int64."""
+    return step * horizon // steps
+
+
+def clock(t: Tensor, horizon: Tensor, steps: int) -> Clock:
+    """Where groups stand at step t; horizon: int64 [G], 0 in padding."""
+    done, then = (before(tf.cast(step, tf.int64), horizon, steps) for step in (t, t + 1))
+    at = tf.fill(horizon.shape, tf.cast(t, tf.float32))
+    return Clock(at, tf.cast(horizon - done, tf.float32), tf.cast(then - done, tf.float32))
 
 
 def blocks(segments: Array, *, together: bool = False) -> list[Block]:

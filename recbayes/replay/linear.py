@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.replay import regression, scores
+from recbayes.replay.faults import check
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.regression import Regression
 from recbayes.replay.world import NOTHING, Feedback, Offer, World
@@ -231,5 +232,4 @@ def _check(given: dict[str, Any]) -> None:
         (given["forget_every"] < 1, f"forget_every is {given['forget_every']}, must be at least 1"),
         (given["dtype"] not in ("float32", "float64"), f"dtype is {given['dtype']!r}, must be float32 or float64"),
     ]
-    if found := [message for wrong, message in faults if wrong]:
-        raise UserError(f"linear: {'; '.join(found)}")
+    check("linear", faults)

@@ -27,6 +27,7 @@ import tensorflow as tf
 from recbayes.log import Log
 from recbayes.replay import stream
 from recbayes.replay.classification import encoded
+from recbayes.replay.faults import check
 from recbayes.replay.stream import StreamWorld
 from recbayes.replay.world import NOTHING, Feedback, Offer, Rules, Scene
 from recbayes.types import Array, Tensor, UserError
@@ -65,7 +66,7 @@ def events_of(kind: str, log: Log, context: Sequence[str] | None, item_features:
             f"{log.source} holds counts, and this world needs a row a decision; counts of randomised arms fit the queue world",
         ),
     ]
-    stream.check(kind, faults)
+    check(kind, faults)
     frame = log.to_pandas()
     named = [name for name in columns.features if name != columns.item and name not in item_features] if context is None else list(context)
     items = frame[columns.item]
@@ -101,7 +102,7 @@ def logged_world(
         (order not in ("logged", "resampled"), f"order is {order!r}, must be logged or resampled"),
         (order == "logged" and number > len(data.arm), f"events is {number:,}, the log has {len(data.arm):,}: fewer, or order: resampled"),
     ]
-    stream.check(kind, [*faults, *stream.stream_faults(number, step["batch"], step["delay"])])
+    check(kind, [*faults, *stream.stream_faults(number, step["batch"], step["delay"])])
     if order == "logged" and log.time is not None:
         by_time = np.argsort(log.time, kind="stable")
         moved = ["arm", "reward", "propensity", "context", *["candidates"] * (len(data.candidates) > 1)]

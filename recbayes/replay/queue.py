@@ -17,11 +17,12 @@ import tensorflow as tf
 
 from recbayes.log import Log
 from recbayes.log.counts import equal_rows
-from recbayes.replay import outcomes
+from recbayes.replay import layout, outcomes
 from recbayes.replay.arms import first_of_each, item_codes, one_row_each, smallest_of_each
+from recbayes.replay.faults import check
 from recbayes.replay.layout import Block, blocks
 from recbayes.replay.world import Feedback, Offer, Part, Rules, Scene
-from recbayes.types import Array, Clock, Tensor, UserError
+from recbayes.types import Array, Tensor, UserError
 
 
 class QueueWorld(NamedTuple):
@@ -82,7 +83,7 @@ class QueueWorld(NamedTuple):
 
     def decisions(self, step: int | Array) -> Array:
         """Decisions of each group before a step, int64 [..., G]: steps share the horizon evenly, to one decision."""
-        return np.asarray(step)[..., None] * self.horizon // self.steps
+        return np.asarray(layout.before(np.asarray(step)[..., None], self.horizon, self.steps))
 
     def about(self) -> dict[str, Any]:
         """Groups, arms and decisions, and what is left out."""
@@ -195,11 +196,7 @@ def start(scene: Scene, seeds: Tensor) -> tuple[Tensor, Tensor]:
 
 def offer(scene: Scene, state: tuple[Tensor, Tensor], seeds: Tensor, t: Tensor, *, steps: int) -> Offer:
     """All arms of a group, for the group's next batch."""
-    horizon = scene.data.horizon
-    before, after = (tf.cast(s, tf.int64) * horizon // steps for s in (t, t + 1))
-    batch = tf.cast(after - before, tf.float32)
-    clock = Clock(tf.fill(horizon.shape, tf.cast(t, tf.float32)), tf.cast(horizon - before, tf.float32), batch)
-    return Offer(tf.transpose(scene.present), clock)
+    return Offer(tf.transpose(scene.present), layout.clock(t, scene.data.horizon, steps))
 
 
 def answer(
@@ -229,8 +226,7 @@ def _check(log: Log, steps: int, delay: int, horizon: float) -> None:
             f" at most 1.0, or a twin of the log, whose outcomes never run out: {{kind: twin, horizon: {horizon}}}, rb.twin(log, fitted)",
         ),
     ]
-    if found := [message for wrong, message in faults if wrong]:
-        raise UserError(f"queue: {'; '.join(found)}")
+    check("queue", faults)
 
 
 def _differ(log: Log, columns: Sequence[str], segments: Array, groups: int) -> Array:

@@ -15,7 +15,10 @@ import tensorflow as tf
 from recbayes.log import Log
 from recbayes.replay.outcomes import uniforms
 from recbayes.replay.world import NOTHING, Events, Feedback, Part, Rules, Scene
-from recbayes.types import Array, Clock, Tensor, UserError
+from recbayes.types import Array, Clock, Tensor
+
+OPTIMUM_KNOWN = ("clicks", "expected_clicks", "regret", "uniform_clicks", "uniform_regret")
+"""What a world earns in which the best arm's mean reward is known."""
 
 
 class StreamWorld(NamedTuple):
@@ -124,16 +127,23 @@ def summed(there: Tensor, earned: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tf.reduce_sum(tf.where(there, tf.cast(values, tf.float64), 0.0), 1, keepdims=True) for name, values in earned.items()}
 
 
+def paid(reward: Tensor, means: Tensor, arm: Tensor) -> dict[str, Tensor]:
+    """What decisions earned, by the names of `OPTIMUM_KNOWN`, each [R, B].
+
+    Args:
+      reward: what the shown arm paid, [R, B].
+      means: what each arm pays on average, [R, B, A].
+      arm: the one that was shown, [R, B].
+    """
+    expected, uniform, best = at(means, arm), tf.reduce_mean(means, -1), tf.reduce_max(means, -1)
+    earned = (reward, expected, best - expected, uniform, best - uniform)
+    return dict(zip(OPTIMUM_KNOWN, earned, strict=True))
+
+
 def at(values: Tensor, arm: Tensor) -> Tensor:
     """The shown arm's value: [R, B, A], [R, B] -> [R, B]; by a sum, which compiles to less than a gather."""
     chosen = tf.range(values.shape[-1]) == arm[..., None]
     return tf.reduce_sum(tf.where(chosen, values, tf.zeros_like(values)), -1)
-
-
-def check(kind: str, faults: list[tuple[bool, str]]) -> None:
-    """Raises UserError naming all that is wrong."""
-    if found := [message for wrong, message in faults if wrong]:
-        raise UserError(f"{kind}: {'; '.join(found)}")
 
 
 def stream_faults(events: int, batch: int, delay: int) -> list[tuple[bool, str]]:

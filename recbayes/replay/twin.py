@@ -22,11 +22,12 @@ import tensorflow as tf
 
 from recbayes import random
 from recbayes.log import Log
-from recbayes.replay import outcomes
+from recbayes.replay import layout, outcomes
 from recbayes.replay.arms import first_of_each, item_codes, one_row_each, smallest_of_each
+from recbayes.replay.faults import check
 from recbayes.replay.layout import Block, blocks
 from recbayes.replay.world import Feedback, Offer, Part, Rules, Scene
-from recbayes.types import Array, Clock, Tensor, UserError
+from recbayes.types import Array, Tensor, UserError
 
 EARNS = ("expected_clicks", "clicks", "regret", "uniform_regret", "uniform_clicks")
 
@@ -90,7 +91,7 @@ class TwinWorld(NamedTuple):
 
     def decisions(self, step: int | Array) -> Array:
         """Decisions of each group before a step, int64 [..., G]: steps share the horizon evenly, to one decision."""
-        return np.asarray(step)[..., None] * self.horizon // self.steps
+        return np.asarray(layout.before(np.asarray(step)[..., None], self.horizon, self.steps))
 
     def about(self) -> dict[str, Any]:
         """Groups, arms and decisions, and how time passes."""
@@ -248,12 +249,7 @@ def start(scene: Scene, seeds: Tensor) -> Tensor:
 
 def offer(scene: Scene, state: Tensor, seeds: Tensor, t: Tensor, *, steps: int) -> Offer:
     """The arms of a group that are there, for the group's next batch."""
-    horizon = scene.data.horizon
-    before, after = (tf.cast(s, tf.int64) * horizon // steps for s in (t, t + 1))
-    clock = Clock(
-        tf.fill(horizon.shape, tf.cast(t, tf.float32)), tf.cast(horizon - before, tf.float32), tf.cast(after - before, tf.float32)
-    )
-    return Offer(tf.transpose(scene.present & (scene.data.arrivals <= t)), clock)
+    return Offer(tf.transpose(scene.present & (scene.data.arrivals <= t)), layout.clock(t, scene.data.horizon, steps))
 
 
 def answer(
@@ -302,5 +298,4 @@ def _check(
         (not drift >= 0.0, f"drift is {drift}, must be at least 0"),
         (truths < 1, f"truths is {truths}, must be at least 1"),
     ]
-    if found := [message for wrong, message in faults if wrong]:
-        raise UserError(f"twin: {'; '.join(found)}")
+    check("twin", faults)

@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.replay import stream
+from recbayes.replay.faults import check
 from recbayes.replay.stream import StreamWorld
 from recbayes.replay.world import Feedback, Offer, Rules, Scene
 from recbayes.types import Tensor
 
 INNER, SAFE, OUTER, NOISE = 1.0, 1.2, 50.0, 0.01
-EARNS = ("clicks", "expected_clicks", "regret", "uniform_clicks", "uniform_regret")
 
 
 def wheel(*, delta: float = 0.5, events: int = 80_000, batch: int = 1, delay: int = 0) -> StreamWorld:
@@ -41,9 +41,9 @@ def wheel(*, delta: float = 0.5, events: int = 80_000, batch: int = 1, delay: in
     100
     """
     inside = (not 0.0 < delta < 1.0, f"delta is {delta}, must be in (0, 1)")
-    stream.check("wheel", [inside, *stream.stream_faults(events, batch, delay)])
+    check("wheel", [inside, *stream.stream_faults(events, batch, delay)])
     size: dict[str, Any] = {"events": events, "batch": batch}
-    rules = Rules(("wheel", events, batch), True, EARNS, start, partial(offer, **size), partial(answer, **size))
+    rules = Rules(("wheel", events, batch), True, stream.OPTIMUM_KNOWN, start, partial(offer, **size), partial(answer, **size))
     notes = {"delta": delta, "rewards": "numbers"}
     names = ("safe", *(f"quadrant {number}" for number in range(1, 5)))
     return StreamWorld("wheel", names, events, batch, delay, 2, 0, False, np.float32(delta), rules, notes)
@@ -70,17 +70,9 @@ def answer(
     places, there = stream.places(t, batch, events)
     choice, noise = stream.luck(seeds, places, 4)[2:]
     arm, pays = stream.drawn(probabilities, choice), means(offer.context, scene.data)
-    expected, uniform, best = stream.at(pays, arm), tf.reduce_mean(pays, -1), tf.reduce_max(pays, -1)
-    reward = expected + NOISE * tf.cast(tf.math.ndtri(noise), tf.float32)
-    earned = {
-        "clicks": reward,
-        "expected_clicks": expected,
-        "regret": best - expected,
-        "uniform_clicks": uniform,
-        "uniform_regret": best - uniform,
-    }
+    reward = stream.at(pays, arm) + NOISE * tf.cast(tf.math.ndtri(noise), tf.float32)
     weight = tf.broadcast_to(tf.cast(there, tf.float32), arm.shape)
-    return state, stream.told(arm, reward, weight, 5, offer.context), stream.summed(there, earned)
+    return state, stream.told(arm, reward, weight, 5, offer.context), stream.summed(there, stream.paid(reward, pays, arm))
 
 
 def means(context: Tensor, delta: Tensor) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from importlib.resources import files
 from pathlib import Path
 
+from recbayes.report import document
 from recbayes.report.decision import Decision, decide
 from recbayes.report.html import Html, a, div, join, p, tag
 from recbayes.report.outcomes import Outcome, outcomes
@@ -78,28 +77,16 @@ def write(run_folder: Path | str, *, out: Path | str | None = None) -> Path:
     """
     folder = Path(run_folder)
     target = folder / "report.html" if out is None else Path(out)
-    page = render(read_run(folder))
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, target)
-    return target
+    return document.write(render(read_run(folder)), target)
 
 
 def render(run: Run) -> str:
     """The page of a run."""
     decision, policies = decide(run), outcomes(run)
     body = [part for part in (section(run, decision, policies) for section in SECTIONS) if part is not None]
-    style = files("recbayes.report").joinpath("page.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{run.folder.name}: recbayes report"),
-        tag("style", Html(style)),
-    )
     foot = tag("footer", p("Made by recbayes. This page holds all that it shows and asks nothing of the network."))
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", top(run, decision), _nav(body), *body, foot)), lang="en") + "\n"
+    title = f"{run.folder.name}: recbayes report"
+    return document.document(title, tag("main", top(run, decision), _nav(body), *body, foot))
 
 
 def _nav(body: Iterable[Html]) -> Html:
