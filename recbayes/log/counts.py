@@ -81,7 +81,9 @@ def _codes(column: Any) -> tuple[Array, int]:
 
 
 def _key(column: Any) -> Any:
-    """An array that can be dictionary-encoded: a list as the string of its length and values."""
+    """An array that can be dictionary-encoded, nulls too: an encoded one as its values, a list as the string of its length and values."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
         column = column.cast(pa.large_list(column.type.value_type))
     if not pa.types.is_large_list(column.type):

@@ -9,6 +9,7 @@ import pytest
 from log.logs import ROLES, frame, upworthy
 
 from recbayes.log import read_log
+from recbayes.log.counts import equal_rows
 from recbayes.types import UserError
 
 
@@ -72,6 +73,23 @@ def test_counts_sum_equal_rows():
     assert counts.clicks.tolist() == [2, 4, 0, 6, 2, 0]
     assert counts.impressions.tolist() == [20, 40, 20, 60, 20, 10]
     assert (counts.time == pd.Timestamp("2023-12-31").timestamp()).all()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", None, "b", None, "a"]),
+        pa.chunked_array([pa.array(["a", None, "b"]).dictionary_encode(), pa.array([None, "a"]).dictionary_encode()]),
+        pa.DictionaryArray.from_arrays([0, 3, 1, None, 2], ["a", "b", "a", None]),
+        pa.array([[1, 2], None, [], None, [1, 2]]),
+        pa.array([1, None, 2**63, None, 1], pa.uint64()),
+        pa.array([0.5, None, float("nan"), None, 0.5]),
+    ],
+)
+def test_equal_values_and_nulls_agree_however_they_are_stored(column):
+    """A column that is dictionary-encoded in the file breaks on its nulls, or equal values differ."""
+    codes, number = equal_rows(pa.table({"x": column}), ["x"])
+    assert (codes.tolist(), number) == ([0, 1, 2, 1, 0], 3)
 
 
 def test_rows_of_counts_without_items_are_items():
