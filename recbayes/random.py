@@ -9,7 +9,8 @@ Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (20 roun
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import tensorflow as tf
@@ -57,9 +58,9 @@ def split(seed: Tensor, n: int) -> Tensor:
 
 
 def fold(seed: Tensor, number: int | Tensor) -> Tensor:
-    """The seed of the stream of that number, int32 [2]: for steps, epochs, replicas."""
+    """The seed of the stream of that number, int32 [2], or of each of many seeds [..., 2]: for steps, epochs, replicas."""
     counter = (tf.bitcast(tf.cast(number, tf.int32), tf.uint32), tf.constant(_FOLD, tf.uint32))
-    return tf.bitcast(tf.stack(threefry(_key(seed), counter)), tf.int32)
+    return tf.bitcast(tf.stack(threefry(_key(seed), counter), -1), tf.int32)
 
 
 def gamma(seed: Tensor, shape_parameter: Tensor) -> Tensor:
@@ -119,9 +120,22 @@ def categorical(seed: Tensor, log_weights: Tensor, n: int) -> Tensor:
 
 
 def threefry(key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Threefry-2x32 with 20 rounds; all words uint32, the counter's of any shape."""
-    keys = (*key, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(*key), _word(_PARITY)))
-    x, y = counter[0] + keys[0], counter[1] + keys[1]
+    """Threefry-2x32 with 20 rounds; all words uint32, of shapes that broadcast."""
+    words = _traced()(*key, *counter)
+    for word in words:
+        word.set_shape(tf.broadcast_static_shape(key[0].shape, counter[0].shape))
+    return tuple(words)
+
+
+@lru_cache(maxsize=1)
+def _traced() -> Callable[..., tuple[Tensor, Tensor]]:
+    """The rounds, traced once for words of any shape: 200 operations, which programs name hundreds of times."""
+    return tf.function(_rounds, autograph=False).get_concrete_function(*[tf.TensorSpec(None, tf.uint32)] * 4)
+
+
+def _rounds(first: Tensor, second: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    keys = (first, second, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(first, second), _word(_PARITY)))
+    x, y = x + keys[0], y + keys[1]
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
             x = x + y
@@ -137,7 +151,7 @@ def _rotate(x: Tensor, by: int) -> Tensor:
 
 def _key(seed: Tensor) -> tuple[Tensor, Tensor]:
     words = tf.bitcast(tf.convert_to_tensor(seed, tf.int32), tf.uint32)
-    return words[0], words[1]
+    return words[..., 0], words[..., 1]
 
 
 def _word(x: int) -> Tensor:

@@ -11,7 +11,8 @@ Source: Kristiadi, Hein, Hennig 2020, arXiv:2002.10118; Daxberger et al. 2021, L
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -20,7 +21,7 @@ import tensorflow as tf
 from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
-from recbayes.posteriors.curvature import is_positive_definite, least_ratio, minus_hessian
+from recbayes.posteriors.curvature import is_positive_definite, least_ratio
 from recbayes.random import fold, normal
 from recbayes.types import Tensor, UserError
 
@@ -30,8 +31,9 @@ FLAT = 0.01
 AT_LEAST = 0.25
 """Of the scores' curvature: at a mode of a right model the two agree (White 1982); where the exact one is flat, the point is no mode."""
 CHEAP = 1_000_000
-"""Rows x head entries up to which the exact curvature is taken by default: some ten seconds. Under a page effect it is not: its second
-derivative takes as long for any log to trace."""
+"""Rows x head entries up to which the exact curvature is taken by default. Under a page effect it is not: a pair of passes an entry."""
+STEP = 0.01
+"""In the outputs, between the scores that the exact curvature is the differences of."""
 
 
 def last_layer(
@@ -241,21 +243,51 @@ def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, b
 def exact_precision(
     network: base.Network, layers: Layers, at: base.Parameters, batches: Iterable[base.Batch], prior_scale: float
 ) -> Tensor:
-    """The prior's precision of the head less the log likelihood's Hessian, [(H + 1) P, (H + 1) P]."""
+    """The prior's precision of the head less the log likelihood's Hessian, [(H + 1) P, (H + 1) P].
+
+    By differences of scores, which need no second derivative: without a page effect a row's scores hang on its own outputs alone, so one
+    pair of scores an output gives all of it; under one, a pair a head entry.
+    """
     precision = prior_precisions(network, layers, prior_scale)[0]
-    shape = (-1, layers.head.units)
 
-    def curve(batch: base.Batch) -> Tensor:
-        features, _, fitted = run_once(network, layers, at.weights, batch.inputs)
+    def given(batch: base.Batch) -> tuple[Tensor, Tensor]:
+        features, _, outputs = run_once(network, layers, at.weights, batch.inputs)
+        return features, outputs
 
-        def log_likelihood(moved: Tensor) -> Tensor:
-            return tf.reduce_sum(network.log_likelihood(fitted + tf.matmul(features, tf.reshape(moved, shape)), at.extras, batch))
+    def scores(batch: base.Batch, outputs: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            total = tf.reduce_sum(network.log_likelihood(outputs, at.extras, batch))
+        return tf.cast(tape.gradient(total, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO), tf.float64)  # [N, P]
 
-        return minus_hessian(log_likelihood, tf.zeros([precision.shape[0]]))
+    traced = tf.function(scores, autograph=False, reduce_retracing=True)
+    bends = one_of_each_entry if network.extras else one_of_each_output
+    for batch, (features, outputs) in zip(batches, base.each(given, batches), strict=True):
+        precision -= bends(partial(traced, batch), features, outputs)
+    return 0.5 * (precision + tf.transpose(precision))
 
-    for more in base.each(curve, batches):
-        precision += tf.cast(more, tf.float64)
-    return precision
+
+def one_of_each_output(scores: Callable[[Tensor], Tensor], features: Tensor, outputs: Tensor) -> Tensor:
+    """The head's Hessian where rows are independent: sum over n of x_n x_n' (x) d scores_n / d outputs_n."""
+    x, size = tf.cast(features, tf.float64), outputs.shape[1]
+    parts = []
+    for direction in tf.eye(size):
+        bend = (scores(outputs + STEP * direction) - scores(outputs - STEP * direction)) / (2.0 * STEP)  # [N, P]
+        parts.append(tf.stack([tf.matmul(x, x * bend[:, q : q + 1], transpose_a=True) for q in range(size)], -1))  # [H + 1, H + 1, P]
+    return tf.reshape(tf.stack(parts, 1), [x.shape[1] * size] * 2)
+
+
+def one_of_each_entry(scores: Callable[[Tensor], Tensor], features: Tensor, outputs: Tensor) -> Tensor:
+    """The same where a group's rows hang together."""
+    x, size = tf.cast(features, tf.float64), outputs.shape[1]
+    steps = STEP * tf.math.rsqrt(tf.reduce_mean(tf.square(features), 0) + 1e-6)  # that rows move by STEP
+    rows = []
+    for column, step in zip(tf.unstack(features, axis=1), steps, strict=True):
+        for direction in tf.eye(size):
+            move = step * column[:, None] * direction
+            bend = (scores(outputs + move) - scores(outputs - move)) / (2.0 * tf.cast(step, tf.float64))
+            rows.append(tf.reshape(tf.matmul(x, bend, transpose_a=True), [-1]))
+    return tf.stack(rows)
 
 
 def token_scores(layer: keras.layers.Embedding, ids: Tensor, shift: Tensor, segments: Tensor) -> Tensor:

@@ -122,8 +122,9 @@ def _probabilities(program: Program, prior: Prior, known: Any, offer: Offer, see
 
     def one(known: Any, seed: Tensor, offer: Offer) -> Tensor:
         sees = program.learner.predictive(known, prior, offer)
-        return program.policy.probabilities(sees, offer.candidates, offer.clock, fold(seed, t), exploration=exploration)
+        return program.policy.probabilities(sees, offer.candidates, offer.clock, seed, exploration=exploration)
 
+    seeds = fold(seeds, t)
     if program.rules.own:
         return each(lambda own: one(own[0], own[1], own[2]), (known, seeds, offer))
     return each(lambda own: one(own[0], own[1], offer), (known, seeds))

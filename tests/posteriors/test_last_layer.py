@@ -14,6 +14,7 @@ import recbayes as rb
 from recbayes.posteriors import Network
 from recbayes.posteriors import last_layer as method
 from recbayes.posteriors import point_estimate as point
+from recbayes.posteriors.last_layer import one_of_each_entry, one_of_each_output
 from recbayes.training import Schedule, train
 
 SEED = tf.constant([5, 6], tf.int32)
@@ -112,3 +113,21 @@ def find(net: Network) -> Any:
 
 def test_file_and_function_share_the_name() -> None:
     assert method is rb.last_layer
+
+
+def test_differences_of_scores_are_the_curvature():
+    """Scores that hang on one row's outputs alone, and scores that hang on all rows': X'AX, to the rounding of float32."""
+    numbers = np.random.default_rng(0)
+    features, outputs = numbers.normal(size=[7, 3]).astype(np.float32), numbers.normal(size=[7, 2]).astype(np.float32)
+    rows = numbers.normal(size=[7, 2, 2])
+    own = np.zeros([7, 2, 7, 2])
+    own[np.arange(7), :, np.arange(7)] = rows + rows.transpose(0, 2, 1)
+    coupled = numbers.normal(size=[14, 14])
+    for matrix, functions in [
+        (own, (one_of_each_output, one_of_each_entry)),
+        ((coupled + coupled.T).reshape(7, 2, 7, 2), (one_of_each_entry,)),
+    ]:
+        exact = np.einsum("nj,npmq,mk->jpkq", features, matrix, features).reshape(6, 6)
+        for function in functions:
+            found = function(lambda at, a=matrix: tf.tensordot(a, tf.cast(at, tf.float64), 2), tf.constant(features), tf.constant(outputs))
+            np.testing.assert_allclose(found, exact, atol=2e-3)
