@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml setup.py
 	@touch $@
 
 test: lint  ## every check: format, lint, types, tests, doctests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff format --check
