@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from recbayes.config import Config, Policy
+from recbayes.pipelines.train import fit_again
 
 
 def needs_model(config: Config) -> bool:
@@ -23,8 +25,10 @@ def alone(config: Config) -> bool:
 
 
 def world(config: Config, log: Any, model: Any = None, **changed: Any) -> Any:
-    """The world of a log, settings changed; arms are distinct where an item-side feature differs."""
+    """The world of a log (of none, a test bed), settings changed; arms are distinct where an item-side feature differs."""
     assert config.simulate is not None
+    if alone(config):
+        return config.simulate.world.build(**changed)
     if config.simulate.world.of_model:
         return config.simulate.world.build(log, model, **changed)
     distinct = [feature.name for feature in config.features if feature.side == "item"] or None
@@ -35,9 +39,10 @@ def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:
     """A policy over its learner."""
     if policy.learner is None:
         return policy.build(name=policy.name)
-    if policy.learner.of_model:
-        return policy.build(policy.learner.build(model, seed=config.seed), name=policy.name)
-    learner = policy.learner.build(train) if policy.learner.of_log else policy.learner.build()
+    given = [*([model] if policy.learner.of_model else []), *([train] if policy.learner.of_log else [])]
+    if policy.learner.of_fit:
+        given.append(partial(fit_again, config, model.record["epochs"]))
+    learner = policy.learner.build(*given, **({"seed": config.seed} if policy.learner.of_seed else {}))
     return policy.build(learner, name=policy.name)
 
 
@@ -47,4 +52,4 @@ def controls(config: Config, choice: Any, chosen: str) -> Any:
     uncertain = [name for name in choice.policies if name in choice.uncertain]
     if config.simulate.controls == "all" or not uncertain:
         return uncertain
-    return [chosen if chosen in uncertain else max(uncertain, key=lambda name: choice.over_uniform(name).lift)]
+    return [chosen if chosen in uncertain else max(uncertain, key=choice.earned)]

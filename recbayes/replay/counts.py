@@ -9,6 +9,7 @@ import numpy as np
 from recbayes.densities import BetaMixture, baselines
 from recbayes.log import Log
 from recbayes.replay import tallies
+from recbayes.replay.delay import must_keep
 from recbayes.replay.learner import Bound, Learner
 from recbayes.replay.world import World
 from recbayes.types import UserError
@@ -51,6 +52,7 @@ def counts(
     def bind(world: World) -> Bound:
         if not world.clicks_only:
             raise UserError(f"counts: the {world.kind} world pays numbers, and a beta prior is for clicks. Let linear learn.")
+        must_keep("counts", world.delay, discount < 1.0)
         mean, concentration, tau = _fitted(log, prior)
         number = len(world.segments)
         shape = [number, 1, 1]

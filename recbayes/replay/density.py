@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 
 from recbayes.densities import BetaMixture, LogitNormalMixture
 from recbayes.replay import tallies
+from recbayes.replay.delay import must_keep
 from recbayes.replay.learner import Bound, Learner
 from recbayes.replay.world import World
 from recbayes.types import Array, UserError
@@ -58,6 +59,7 @@ def density(
             raise UserError(
                 f"density: the {world.kind} world knows nothing of its arms that a click model could look at. Let counts or linear learn."
             )
+        must_keep("density", world.delay, discount < 1.0)
         shared, group = getattr(fitted, "group", None), world.rows.columns.group
         if fitted.group_effect is not None and shared is not None and shared != group:
             raise UserError(

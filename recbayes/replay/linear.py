@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.replay import regression, scores
+from recbayes.replay.delay import must_keep
 from recbayes.replay.faults import check
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.regression import Regression
@@ -85,12 +86,18 @@ def linear(
 
     def bind(world: World) -> Bound:
         _fits(world, shared, intercept)
+        if discount < 1.0 and forget_every > world.steps:
+            raise UserError(
+                f"linear: forget_every is {forget_every}, the {world.kind} world has {world.steps} steps, so nothing would ever be"
+                " forgotten. Set a smaller forget_every."
+            )
+        must_keep("linear", world.delay, discount < 1.0)
         kept = discount**forget_every
         settings = Settings(*(np.asarray(value, dtype) for value in (precision, a0, b0, 1.0 if noise is None else noise, kept)))
         form = Form(shared, intercept, noise is not None, initial_pulls, forget_every if discount < 1.0 else 0)
         return (_shared if shared else apart)(form, settings, 1 if shared else len(world.segments), _width(world, form))
 
-    return Learner("linear", given, None, bind)
+    return Learner("linear", given, None, bind, of_rates=False)
 
 
 class Form(NamedTuple):
@@ -164,11 +171,12 @@ def apart(form: Form, settings: Settings, arms: int, width: int) -> Bound:
     def update(state: Lines, prior: Prior, feedback: Feedback) -> Lines:
         events, dtype = feedback.events, prior.settings.precision.dtype
         x = form.contexts(events.context, events.weight, prior.settings)
-        told = regression.told(state.regression, events.arm, x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype))
+        told = regression.told(state.regression, events.arm, x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype), events.joins)
         return form.after(told, state.updates, prior.settings)
 
     program = ("linear", form, arms, width, str(settings.precision.dtype))
-    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings)
+    numbers = arms * width * (width + 1)
+    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings, numbers=numbers)
 
 
 def _shared(form: Form, settings: Settings, regressions: int, width: int) -> Bound:
@@ -191,11 +199,14 @@ def _shared(form: Form, settings: Settings, regressions: int, width: int) -> Bou
     def update(state: Lines, prior: Prior, feedback: Feedback) -> Lines:
         events, dtype = feedback.events, prior.settings.precision.dtype
         x = form.crossed(events.features, events.context, prior.settings)
-        told = regression.told(state.regression, tf.zeros_like(events.arm), x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype))
+        told = regression.told(
+            state.regression, tf.zeros_like(events.arm), x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype), events.joins
+        )
         return form.after(told, state.updates, prior.settings)
 
     program = ("linear", form, width, str(settings.precision.dtype))
-    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings)
+    numbers = width * (width + 1)
+    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings, numbers=numbers)
 
 
 def _width(world: World, form: Form) -> int:

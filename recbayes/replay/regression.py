@@ -18,10 +18,11 @@ estimation (the root).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from recbayes.replay.world import NOTHING
 from recbayes.types import Tensor
 
 BLOCK = 64
@@ -73,7 +74,7 @@ def _in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return tf.reshape(done, [x.shape[0], number * BLOCK, -1])[:, :decisions]
 
 
-def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor) -> Regression:
+def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor, joins: Any = NOTHING) -> Regression:
     """B decisions one after another.
 
     Args:
@@ -82,10 +83,12 @@ def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Te
       x: [R, B, D].
       reward: [R, B].
       weight: as how many decisions each counts, [R, B]; 0 changes nothing.
+      joins: whether the decision was told before with reward 0, and its reward comes now, bool [R, B]; nothing where none was.
     """
+    given = [values for values in (which, x, reward, weight, joins) if values is not NOTHING]
     if x.shape[1] == 1:
-        return _one(state, which[:, 0], x[:, 0], reward[:, 0], weight[:, 0])
-    columns = [tf.transpose(values, [1, 0, *range(2, len(values.shape))]) for values in (which, x, reward, weight)]
+        return _one(state, *(values[:, 0] for values in given))
+    columns = [tf.transpose(values, [1, 0, *range(2, len(values.shape))]) for values in given]
 
     def step(b: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return b + 1, *_one(Regression(*state), *(values[b] for values in columns))
@@ -107,20 +110,28 @@ def forgotten(state: Regression, share: Tensor, precision: Tensor) -> Regression
     return Regression(root, mean, share * state.events, errors)
 
 
-def _one(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor) -> Regression:
-    """One decision of each replica: which [R], x [R, D], reward [R], weight [R]."""
+def _one(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor, joins: Tensor | None = None) -> Regression:
+    """One decision of each replica: which [R], x [R, D], reward [R], weight [R], joins [R].
+
+    A reward that joins moves sum x r alone: P stays, mean += P x r, b += r (r - 2 x . mean - r x' P x) / 2.
+    """
     part = tf.sqrt(weight)
     x, reward = x * part[:, None], reward * part
     root, mean = (tf.gather(values, which, batch_dims=1) for values in (state.root, state.mean))
     v = tf.linalg.matvec(root, x)
     along = tf.linalg.matvec(root, v, transpose_a=True)  # P x
     more = 1.0 + tf.reduce_sum(v * v, -1)
-    error = reward - tf.reduce_sum(mean * x, -1)
+    guess = tf.reduce_sum(mean * x, -1)
+    error = reward - guess
     place = tf.stack([tf.range(x.shape[0]), which], 1)
     shrink = (v / (more + tf.sqrt(more))[:, None])[:, :, None] * along[:, None, :]
+    move, lost = error / more, 0.5 * error * error / more
+    if joins is not None:
+        shrink, weight = tf.where(joins[:, None, None], tf.zeros_like(shrink), shrink), tf.where(joins, tf.zeros_like(weight), weight)
+        move, lost = tf.where(joins, reward, move), tf.where(joins, 0.5 * reward * (reward - 2.0 * guess - reward * (more - 1.0)), lost)
     return Regression(
         tf.tensor_scatter_nd_sub(state.root, place, shrink),
-        tf.tensor_scatter_nd_add(state.mean, place, along * (error / more)[:, None]),
+        tf.tensor_scatter_nd_add(state.mean, place, along * move[:, None]),
         tf.tensor_scatter_nd_add(state.events, place, weight),
-        tf.tensor_scatter_nd_add(state.errors, place, 0.5 * error * error / more),
+        tf.tensor_scatter_nd_add(state.errors, place, lost),
     )

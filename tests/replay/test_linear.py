@@ -77,6 +77,17 @@ def test_equals_the_sequential_reference(kind, exploration):
     assert len(np.unique(got.round(6))) > ARMS  # several arms and labels were met
 
 
+def test_what_cannot_be_is_said():
+    """A forgetting that never comes would be an option that does nothing; a context too wide for memory would end the machine's work."""
+    with pytest.raises(
+        rb.UserError, match="forget_every is 100, the classification world has 80 steps, so nothing would ever be forgotten"
+    ):
+        rb.replay(small()[2], [rb.ucb(rb.linear_learner(discount=0.9))])
+    wide = rb.classification(pd.DataFrame({"word": range(2000), "label": range(2000)}).astype(str), label="label", events=10)
+    with pytest.raises(rb.UserError, match=r"the learner of linear/ucb keeps 8,012,004,000 numbers a replica"):
+        rb.replay(wide, [rb.ucb(rb.linear_learner())])
+
+
 def test_a_replica_does_not_depend_on_its_chunk():
     """The same bits wherever it stands in a chunk."""
     np.testing.assert_array_equal(played("ucb", 1.0, (0, 1))[:, 0], played("ucb", 1.0, (5, 0))[:, 1])
