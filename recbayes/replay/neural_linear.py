@@ -20,7 +20,7 @@ from recbayes import random
 from recbayes.replay.delay import Late
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.linear import Form, Lines, Settings, apart, linear
-from recbayes.replay.regression import Regression
+from recbayes.replay.regression import Decisions, Regression, whole
 from recbayes.replay.world import NOTHING, Feedback, Offer, World
 from recbayes.types import Tensor, UserError
 
@@ -137,16 +137,8 @@ def first_weights(sizes: tuple[int, ...], replicas: int, seed: int) -> Any:
 
 def refitted(z: Tensor, buffer: Buffer, settings: Settings, arms: int) -> Regression:
     """The regressions [R, K] from all decisions at once; z: features [T, R, D]."""
-    chosen = tf.transpose(tf.one_hot(buffer.arm, arms) * buffer.weight[..., None], [1, 2, 0])  # [R, K, T]
-    z, reward = tf.transpose(z, [1, 0, 2]), tf.transpose(buffer.reward)[:, None]
-    inner = tf.stack([tf.matmul(z * chosen[:, arm, :, None], z, transpose_a=True) for arm in range(arms)], 1)
-    inner += settings.precision * tf.eye(z.shape[-1])
-    root = tf.linalg.triangular_solve(tf.linalg.cholesky(inner), tf.eye(z.shape[-1], batch_shape=inner.shape[:2]))
-    moments = tf.matmul(chosen * reward, z)  # [R, K, D]
-    half = tf.linalg.matvec(root, moments)
-    mean = tf.linalg.matvec(root, half, transpose_a=True)
-    errors = 0.5 * (tf.reduce_sum(chosen * tf.square(reward), -1) - tf.reduce_sum(tf.square(half), -1))
-    return Regression(root, mean, tf.reduce_sum(chosen, -1), tf.maximum(errors, 0.0))
+    given = Decisions(tf.transpose(buffer.arm), tf.transpose(z, [1, 0, 2]), tf.transpose(buffer.reward), tf.transpose(buffer.weight))
+    return whole(given, settings.precision, arms)
 
 
 def _retrained(state: Networks, settings: Settings, here: Tensor, given: dict[str, Any]) -> Networks:

@@ -38,6 +38,15 @@ class Regression(NamedTuple):
     errors: Tensor
 
 
+class Decisions(NamedTuple):
+    """Decisions as regressions are told them. which: int32 [..., B]; x: [..., B, D]; reward, weight: [..., B]."""
+
+    which: Tensor
+    x: Tensor
+    reward: Tensor
+    weight: Tensor
+
+
 def unseen(replicas: int, regressions: int, width: int, precision: Tensor) -> Regression:
     """Before any feedback; `precision`, [], gives the dtype."""
     shape, dtype = [replicas, regressions], precision.dtype
@@ -94,6 +103,43 @@ def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Te
         return b + 1, *_one(Regression(*state), *(values[b] for values in columns))
 
     return Regression(*tf.while_loop(lambda b, *_: b < x.shape[1], step, (tf.constant(0), *state))[1:])
+
+
+def no_decisions(shape: list[int], width: int, dtype: tf.DType) -> Any:
+    """Room for the decisions of so many steps, [W, R, B]; nothing where it is for none."""
+    if not shape[0]:
+        return NOTHING
+    zeros = tf.zeros(shape, dtype)
+    return Decisions(tf.zeros(shape, tf.int32), tf.zeros([*shape, width], dtype), zeros, zeros)
+
+
+def kept(recent: Decisions, new: Decisions, place: Tensor) -> Decisions:
+    """Decisions of a step in the place of older ones."""
+    return Decisions(*(tf.tensor_scatter_nd_update(old, place[None, None], one[None]) for old, one in zip(recent, new, strict=True)))
+
+
+def anew(recent: Decisions, precision: Tensor, regressions: int) -> Regression:
+    """The regressions from these decisions alone, [W, R, B] each."""
+
+    def in_a_row(values: Tensor) -> Tensor:
+        values = tf.transpose(values, [1, 0, *range(2, values.shape.rank)])
+        return tf.reshape(values, [values.shape[0], -1, *values.shape[3:]])
+
+    return whole(Decisions(*map(in_a_row, recent)), precision, regressions)
+
+
+def whole(given: Decisions, precision: Tensor, regressions: int) -> Regression:
+    """The regressions [R, K] from all decisions at once, [R, T] each."""
+    x, reward = given.x, given.reward[:, None]
+    chosen = tf.one_hot(given.which, regressions, dtype=x.dtype) * given.weight[..., None]
+    chosen = tf.transpose(chosen, [0, 2, 1])  # [R, K, T]
+    inner = tf.stack([tf.matmul(x * chosen[:, arm, :, None], x, transpose_a=True) for arm in range(regressions)], 1)
+    inner += precision * tf.eye(x.shape[-1], dtype=x.dtype)
+    root = tf.linalg.triangular_solve(tf.linalg.cholesky(inner), tf.eye(x.shape[-1], batch_shape=inner.shape[:2], dtype=x.dtype))
+    half = tf.linalg.matvec(root, tf.matmul(chosen * reward, x))  # [R, K, D]
+    mean = tf.linalg.matvec(root, half, transpose_a=True)
+    errors = 0.5 * (tf.reduce_sum(chosen * tf.square(reward), -1) - tf.reduce_sum(tf.square(half), -1))
+    return Regression(root, mean, tf.reduce_sum(chosen, -1), tf.maximum(errors, 0.0))
 
 
 def forgotten(state: Regression, share: Tensor, precision: Tensor) -> Regression:
