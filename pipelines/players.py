@@ -7,6 +7,7 @@ from typing import Any
 
 from recbayes.config import Config, Policy
 from recbayes.pipelines.train import fit_again
+from recbayes.types import UserError
 
 
 def needs_model(config: Config) -> bool:
@@ -33,6 +34,15 @@ def world(config: Config, log: Any, model: Any = None, **changed: Any) -> Any:
         return config.simulate.world.build(log, model, **changed)
     distinct = [feature.name for feature in config.features if feature.side == "item"] or None
     return config.simulate.world.build(log, distinct=distinct, **changed)
+
+
+def check_schedules(config: Config, steps: int) -> None:
+    """Raises UserError for a learner whose schedule never comes round in so few updates: it would say so itself, but after the training."""
+    assert config.simulate is not None
+    asked = [(policy.name, policy.learner.settings) for policy in config.simulate.policies if policy.learner]
+    long = [f"{name}: {key} is {given[key]}" for name, given in asked for key in ("every", "window") if (given.get(key) or 0) >= steps]
+    if long:
+        raise UserError(f"simulate.policies: {'; '.join(long)}, and the world has {steps} updates, so it would change nothing. Set less")
 
 
 def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:

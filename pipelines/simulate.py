@@ -12,7 +12,7 @@ from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.choosing import choose, newest, replay
 from recbayes.pipelines.costing import check_plan, costs
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import alone, controls, needs_model, world
+from recbayes.pipelines.players import alone, check_schedules, controls, needs_model, world
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -37,14 +37,14 @@ def check(config: Config) -> None:
         mend = "`recbayes cp quickstart FILE` writes one to start from; to export without it, name the policy: export.policy={kind: ucb}"
         raise UserError(f"simulate: the config has no such section. {mend}")
     if alone(config):
-        world(config, None)
+        check_schedules(config, world(config, None).steps)
         check_plan(config, None)
         return
     check_passed(config)
     train, test = logs(config)
     check_plan(config, test)
     for part in () if config.simulate.world.of_model else (newest(config, train)[1], test):
-        world(config, part)
+        check_schedules(config, world(config, part).steps)
 
 
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:

@@ -105,6 +105,15 @@ def test_mistakes_say_so():
         learner.bind(rb.wheel())
 
 
+def test_a_config_is_told_before_the_training():
+    """A schedule that never comes costs minutes when it is told after them; neural_linear's `train_every` and others are not meant."""
+    policies = "[{kind: ucb, learner: {kind: refit, every: 100}}, {kind: ucb, learner: {kind: counts, window: 30}}]"
+    config = load("quickstart", [f"simulate.policies={policies}"])
+    players.check_schedules(config, 101)
+    with pytest.raises(rb.UserError, match="refit/ucb: every is 100; refit/greedy: every is 100, and the world has 100 updates"):
+        players.check_schedules(config, 100)
+
+
 def test_the_stage_fits_the_configs_own_model(monkeypatch):
     """`learner: {kind: refit}` in a config: the features, density and posterior of its training, for the epochs that were best, seeded."""
     config = load("quickstart", ["simulate.policies=[{kind: ucb, learner: {kind: refit, every: 7}}]", "train.recalibrate=true"])
