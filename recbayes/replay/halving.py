@@ -93,15 +93,16 @@ def policy_family(learner: Any) -> list[Policy]:
     """Policies worth trying over a learner: greedy, and UCB, Thompson and knowledge gradient from timid to bold.
 
     Args:
-      learner: a fitted model, `counts()` or `density(fitted)`.
+      learner: a fitted model, `counts()` or `density(fitted)`; over `linear` and the like, those that take any reward.
 
     >>> [policy.kind for policy in policy_family("counts")]
     ['uniform', 'greedy', 'ucb', 'thompson', 'knowledge_gradient']
     """
-    return [
+    family = [
         uniform(),
         greedy(learner),
         ucb(learner, exploration=[0.25, 0.5, 1.0, 2.0]),
         thompson(learner, exploration=[0.1, 0.25, 0.5, 1.0]),
         knowledge_gradient(learner, exploration=[0.5, 1.0]),
     ]
+    return [policy for policy in family if not policy.of_rates or getattr(learner, "of_rates", True)]
