@@ -7,19 +7,22 @@ from typing import Any
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
-from recbayes.pipelines.players import needs_model, player, world
+from recbayes.pipelines.players import alone, needs_model, player, world
 from recbayes.pipelines.served import best
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 
 
 def choose(config: Config, train: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:
-    """The policy that does best on the newest training groups, the replay that says so, and how it came about."""
+    """The policy that does best on the newest training groups, the replay that says so, and how it came about.
+
+    A test bed has no groups to set aside: it is other replicas that say so.
+    """
     assert config.simulate is not None
-    older, recent = newest(config, train)
+    older, recent = (None, None) if alone(config) else newest(config, train)
     model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
     most = min(config.simulate.choose_seeds, config.simulate.seeds)
-    given = {"checkpoint": folder.checkpoints / "choice"}
+    given = {"checkpoint": folder.checkpoints / "choice", "seed": config.seed + alone(config)}
     if config.simulate.choose == "all":
         choice = replay(config, older, recent, model, console.progress("choosing"), seeds=most, **given)
         return best(config, choice.to_json()["policies"]), choice, choice.to_json()
@@ -45,7 +48,8 @@ def replay(config: Config, train: Any, test: Any, model: Any, bar: Any, *, polic
     named = [policy for policy in config.simulate.policies if policies is None or policy.name in policies]
     players = [player(config, policy, train, model) for policy in named]
     with bar as progress:
-        return rb.replay(world(config, test, model), players, seed=config.seed, progress=progress, **given, **config.runtime.model_dump())
+        given = {"seed": config.seed, "progress": progress, **given, **config.runtime.model_dump()}
+        return rb.replay(world(config, test, model), players, **given)
 
 
 def halved(config: Config, train: Any, test: Any, model: Any, console: Console, seeds: list[int], **given: Any) -> Any:
@@ -53,5 +57,5 @@ def halved(config: Config, train: Any, test: Any, model: Any, console: Console, 
     assert config.simulate is not None
     players = [player(config, policy, train, model) for policy in config.simulate.policies]
     with console.progress("choosing") as progress:
-        given |= {"seeds": seeds, "seed": config.seed, "progress": progress, "stay": ("uniform", "greedy")}
+        given |= {"seeds": seeds, "progress": progress, "stay": ("uniform", "greedy")}
         return rb.halve(world(config, test, model), players, **given, **config.runtime.model_dump())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import recbayes as rb
@@ -46,7 +47,7 @@ def costs(config: Config, result: Any, train: Any, test: Any, model: Any, chosen
 
 
 def sensitivity(config: Config, train: Any, test: Any, model: Any, names: tuple[str, str], console: Console) -> list[dict[str, Any]]:
-    """The policy against greedy over other horizons and delays, one changed at a time."""
+    """The policy against greedy over other horizons and delays, one changed at a time; no lift over a greedy that earns nothing."""
     assert config.simulate is not None
     section, found = config.simulate.plan, []
     players = [player(config, policy, train, model) for policy in config.simulate.policies if policy.name in names]
@@ -56,6 +57,7 @@ def sensitivity(config: Config, train: Any, test: Any, model: Any, names: tuple[
             given = {"seeds": section.seeds, "seed": config.seed, "progress": progress, **config.runtime.model_dump()}
             result = rb.replay(changed, players, **given)
         lift, plan = result.compare(*names), result.plan(names[0])
-        figures = {"lift_over_greedy": lift.lift, "interval": lift.interval, "worst": plan.worst, "paid_back": plan.paid_back}
+        known = (None, None) if math.isnan(lift.lift) else (lift.lift, lift.interval)
+        figures = {"lift_over_greedy": known[0], "interval": known[1], "worst": plan.worst, "paid_back": plan.paid_back}
         found.append({"horizon": None, "delay": None, **change, **figures})
     return found

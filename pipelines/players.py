@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from recbayes.config import Config, Policy
+from recbayes.pipelines.train import fit_again
+from recbayes.types import UserError
 
 
 def needs_model(config: Config) -> bool:
@@ -23,21 +26,33 @@ def alone(config: Config) -> bool:
 
 
 def world(config: Config, log: Any, model: Any = None, **changed: Any) -> Any:
-    """The world of a log, settings changed; arms are distinct where an item-side feature differs."""
+    """The world of a log (of none, a test bed), settings changed; arms are distinct where an item-side feature differs."""
     assert config.simulate is not None
+    if alone(config):
+        return config.simulate.world.build(**changed)
     if config.simulate.world.of_model:
         return config.simulate.world.build(log, model, **changed)
     distinct = [feature.name for feature in config.features if feature.side == "item"] or None
     return config.simulate.world.build(log, distinct=distinct, **changed)
 
 
+def check_schedules(config: Config, steps: int) -> None:
+    """Raises UserError for a learner whose schedule never comes round in so few updates: it would say so itself, but after the training."""
+    assert config.simulate is not None
+    asked = [(policy.name, policy.learner.settings) for policy in config.simulate.policies if policy.learner]
+    long = [f"{name}: {key} is {given[key]}" for name, given in asked for key in ("every", "window") if (given.get(key) or 0) >= steps]
+    if long:
+        raise UserError(f"simulate.policies: {'; '.join(long)}, and the world has {steps} updates, so it would change nothing. Set less")
+
+
 def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:
     """A policy over its learner."""
     if policy.learner is None:
         return policy.build(name=policy.name)
-    if policy.learner.of_model:
-        return policy.build(policy.learner.build(model, seed=config.seed), name=policy.name)
-    learner = policy.learner.build(train) if policy.learner.of_log else policy.learner.build()
+    given = [*([model] if policy.learner.of_model else []), *([train] if policy.learner.of_log else [])]
+    if policy.learner.of_fit:
+        given.append(partial(fit_again, config, model.record["epochs"]))
+    learner = policy.learner.build(*given, **({"seed": config.seed} if policy.learner.of_seed else {}))
     return policy.build(learner, name=policy.name)
 
 
@@ -47,4 +62,4 @@ def controls(config: Config, choice: Any, chosen: str) -> Any:
     uncertain = [name for name in choice.policies if name in choice.uncertain]
     if config.simulate.controls == "all" or not uncertain:
         return uncertain
-    return [chosen if chosen in uncertain else max(uncertain, key=lambda name: choice.over_uniform(name).lift)]
+    return [chosen if chosen in uncertain else max(uncertain, key=choice.earned)]

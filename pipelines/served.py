@@ -12,8 +12,11 @@ from recbayes.types import UserError
 
 
 def best(config: Config, figures: dict[str, Any]) -> str:
-    """The policy with the most clicks among those that an export can serve: uniform, and those over the model."""
-    return max(served(config) or figures, key=lambda name: figures[name]["expected_clicks"])
+    """The policy with the most clicks among those that an export can serve (uniform, and those over the model) and that were played.
+
+    Halving leaves figures of those that were left in its last round, uniform and greedy always among them.
+    """
+    return max([name for name in served(config) if name in figures] or figures, key=lambda name: figures[name]["expected_clicks"])
 
 
 def served(config: Config) -> list[str]:

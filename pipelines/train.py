@@ -59,20 +59,21 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
 
 def fit(config: Config, train: Any, checkpoint: Path | None, console: Console, **changed: Any) -> Any:
     """The config's model on some training rows; `changed` takes the place of settings of `train`."""
-    density, posterior, model = config.density.build(), config.posterior.build(), config.model.build()
     with console.progress("training") as progress:
-        return rb.fit(
-            train,
-            features=features(config),
-            density=density,
-            group_effect=config.density.group_effect,
-            posterior=posterior,
-            model=model,
-            **{**config.train.model_dump(), **changed},
-            seed=config.seed,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+        how = config.train.model_dump() | {"seed": config.seed, "checkpoint": checkpoint, "progress": progress} | changed
+        return rb.fit(train, **chosen(config), **how)
+
+
+def chosen(config: Config) -> dict[str, Any]:
+    """What `rb.fit` takes of the config beside how it trains."""
+    built = {name: getattr(config, name).build() for name in ("density", "posterior", "model")}
+    return built | {"features": features(config), "group_effect": config.density.group_effect}
+
+
+def fit_again(config: Config, epochs: int, log: Any, seed: int) -> Any:
+    """The config's model on a log that has grown, for as many epochs as its own training found best; nothing is held out."""
+    how = config.train.model_dump() | {"epochs": epochs, "held_out": 0.0, "recalibrate": False}
+    return rb.fit(log, **chosen(config), **how, seed=seed)
 
 
 def fit_briefly(config: Config, train: Any, *, console: Console) -> Any:

@@ -39,7 +39,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.policies.control": ("shuffled",),
     "recbayes.replay": (
         *("classification", "counts", "density", "halve", "linear_learner", "neural_linear_learner"),
-        *("policy_family", "propensity", "queue", "rejection", "replay", "twin", "wheel"),
+        *("policy_family", "propensity", "queue", "refit", "rejection", "replay", "twin", "wheel"),
     ),
     "recbayes.evaluation": ("Evaluation", "evaluate", "exported", "logged", "modelled", "rates", "table"),
     "recbayes.export": ("check", "export"),

@@ -223,7 +223,7 @@ class Learner(Plugin):
     """What takes feedback in replay."""
 
     room: ClassVar[str] = "replay:Learner"
-    supplied: ClassVar[frozenset[str]] = frozenset({"fitted", "log", "seed"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"fitted", "log", "fit", "seed"})
 
     @property
     def of_model(self) -> bool:
@@ -234,6 +234,16 @@ class Learner(Plugin):
     def of_log(self) -> bool:
         """Whether it may look at the training log."""
         return "log" in plugins.settings(self.room, self.kind)
+
+    @property
+    def of_fit(self) -> bool:
+        """Whether it fits the model again."""
+        return "fit" in plugins.settings(self.room, self.kind)
+
+    @property
+    def of_seed(self) -> bool:
+        """Whether it draws random numbers of its own."""
+        return "seed" in plugins.settings(self.room, self.kind)
 
 
 class Policy(Plugin):
@@ -270,14 +280,18 @@ FAMILY: tuple[dict[str, Any], ...] = (
     {"kind": "thompson", "exploration": [0.1, 0.25, 0.5, 1.0]},
     {"kind": "knowledge_gradient", "exploration": [0.5, 1.0]},
 )
-"""What `policies: auto` tries: as `recbayes.replay.policy_family`."""
+"""What `policies: auto` tries: as `recbayes.replay.policy_family`; over `linear`, those that take any reward."""
+OF_RATES = frozenset({"knowledge_gradient"})
+"""Of these, policies that reckon with click rates."""
 
 
 class Plan(Section):
     """The cost planner, for the chosen policy."""
 
     updates_a_day: float | None = Field(None, gt=0, description="updates of the replay in a day, to say costs by day; left out: by step")
-    delays: tuple[int, ...] = Field((), description="delays (steps) to play the chosen policy and greedy with too")
+    delays: tuple[int | dict[str, Any], ...] = Field(
+        (), description="delays (steps, or {kind: geometric, mean: 3}) to play the chosen policy and greedy with too"
+    )
     horizons: tuple[float, ...] = Field((), description="horizons to play them over too, in the world's own measure")
     seeds: int = Field(5, ge=2, description="replicas of each of these")
 
@@ -477,12 +491,18 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _auto(cls, data: Any) -> Any:
-        """`simulate.policies: auto` as the family over the model, or over counts where there are no features to make one of."""
+        """`simulate.policies: auto` as the family over the model, or over counts where there are no features to make one of.
+
+        Over `linear` where decisions come one by one: on a test bed, and in the worlds of logged events.
+        """
         simulate = data.get("simulate") if isinstance(data, dict) else None
         if not (isinstance(simulate, dict) and simulate.get("policies") == "auto"):
             return data
+        world, family = simulate.get("world"), FAMILY
         learner = {"kind": "density"} if data.get("features") else {"kind": "counts", "prior": "page"}
-        tried = [{"kind": "uniform"}, *({**policy, "learner": learner} for policy in FAMILY)]
+        if _one_by_one(world.get("kind") if isinstance(world, dict) else world):
+            learner, family = {"kind": "linear"}, tuple(policy for policy in FAMILY if policy["kind"] not in OF_RATES)
+        tried = [{"kind": "uniform"}, *({**policy, "learner": learner} for policy in family)]
         return {**data, "simulate": {"choose": "halving", **simulate, "policies": tried}}
 
     @model_validator(mode="after")
@@ -504,6 +524,11 @@ class Config(Section):
             if found:
                 raise PydanticCustomError("plugin", "no log", {"faults": found})
         return self
+
+
+def _one_by_one(kind: Any) -> bool:
+    """Whether a world of that kind takes decisions one by one, in batches of a size of its own."""
+    return kind in plugins.kinds(World.room) and "batch" in plugins.settings(World.room, kind)
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Config:

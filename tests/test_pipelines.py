@@ -59,6 +59,13 @@ def test_the_best_policy_that_an_export_can_serve_is_chosen():
     assert served.best(beside, figures) == "counts/greedy"
 
 
+def test_halving_chooses_among_those_that_are_left():
+    """`policies: auto` over a model: most of the family has no figures after the last round, and the choice must not stumble over them."""
+    config = load("quickstart", ["simulate.policies=auto"])
+    left = {name: {"expected_clicks": clicks} for name, clicks in (("uniform", 1.0), ("density/greedy", 2.0), ("density/ucb@0.5", 3.0))}
+    assert served.best(config, left) == "density/ucb@0.5"
+
+
 def test_arms_differ_by_item_side_features_unless_the_config_says_otherwise():
     """Context changes from row to row: by it, A/A tests would look like tests of two arms."""
     config = load("quickstart")

@@ -28,8 +28,8 @@ class Policy(NamedTuple):
 
     kind: the function that built it; name: how results call it; learner: what takes feedback in replay (None for uniform and in an
     export); settings: to build it again, `exploration` and `floor` among them; rule: its mathematics; uncertain: it looks at more than the
-    means, so that exchanging the uncertainty makes another policy of it. With several explorations it is a grid: `members` has a policy
-    for each.
+    means, so that exchanging the uncertainty makes another policy of it; of_rates: its mathematics are of click rates in (0, 1), not of any
+    reward. With several explorations it is a grid: `members` has a policy for each.
     """
 
     kind: str
@@ -38,9 +38,12 @@ class Policy(NamedTuple):
     settings: Mapping[str, Any]
     rule: Rule
     uncertain: bool = False
+    of_rates: bool = False
 
     @classmethod
-    def of(cls, kind: str, rule: Rule, learner: Any, name: str, *, uncertain: bool = False, **settings: Any) -> Policy:
+    def of(
+        cls, kind: str, rule: Rule, learner: Any, name: str, *, uncertain: bool = False, of_rates: bool = False, **settings: Any
+    ) -> Policy:
         """A policy with its settings checked and its name filled in: learner and kind joined, as density/thompson.
 
         Raises: UserError for an exploration or floor out of range.
@@ -54,7 +57,7 @@ class Policy(NamedTuple):
             settings["exploration"] = scales(exploration)
         if not 0.0 <= floor <= 1.0:
             raise UserError(f"{kind}: floor is {floor}, must be in [0, 1]: it is uniform's share of the decisions")
-        return cls(kind, name or "/".join(filter(None, [learner_name(learner), kind])), learner, settings, rule, uncertain)
+        return cls(kind, name or "/".join(filter(None, [learner_name(learner), kind])), learner, settings, rule, uncertain, of_rates)
 
     @property
     def exploration(self) -> float:

@@ -46,7 +46,7 @@ def knowledge_gradient(
     1.0
     """
     settings = {"exploration": exploration, "stddev": known(stddev, "knowledge_gradient"), "floor": floor}
-    return Policy.of("knowledge_gradient", shares, learner, name, uncertain=True, **settings)
+    return Policy.of("knowledge_gradient", shares, learner, name, uncertain=True, of_rates=True, **settings)
 
 
 def shares(predictive: Any, candidates: Tensor, clock: Clock, seed: Tensor, exploration: Tensor, *, stddev: str) -> Tensor:

@@ -46,7 +46,7 @@ def quantile_ucb(
     if not log_power >= 0.0:
         raise UserError(f"quantile_ucb: log_power is {log_power}, must be at least 0")
     settings = {"exploration": exploration, "log_power": log_power, "stddev": known(stddev, "quantile_ucb"), "floor": floor}
-    return Policy.of("quantile_ucb", shares, learner, name, uncertain=True, **settings)
+    return Policy.of("quantile_ucb", shares, learner, name, uncertain=True, of_rates=True, **settings)
 
 
 def shares(

@@ -11,6 +11,7 @@ from recbayes.replay.neural_linear import neural_linear
 from recbayes.replay.neural_linear import neural_linear as neural_linear_learner
 from recbayes.replay.propensity import propensity
 from recbayes.replay.queue import queue
+from recbayes.replay.refit import refit
 from recbayes.replay.rejection import rejection
 from recbayes.replay.replay import replay
 from recbayes.replay.result import Result
@@ -42,6 +43,7 @@ __all__ = [
     "policy_family",
     "propensity",
     "queue",
+    "refit",
     "rejection",
     "replay",
     "twin",

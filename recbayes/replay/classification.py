@@ -18,10 +18,14 @@ import pandas as pd
 import tensorflow as tf
 
 from recbayes.replay import stream
+from recbayes.replay.delay import delay_of
 from recbayes.replay.faults import check
 from recbayes.replay.stream import StreamWorld
 from recbayes.replay.world import Feedback, Offer, Rules, Scene
 from recbayes.types import Array, Tensor, UserError
+
+WIDEST = 2000
+"""Numbers that words may make in a context."""
 
 
 class Rows(NamedTuple):
@@ -41,7 +45,7 @@ def classification(
     order: Literal["drawn", "shuffled"] = "drawn",
     events: int = 2000,
     batch: int = 1,
-    delay: int = 0,
+    delay: int | Mapping[str, float | str | Sequence[float]] = 0,
 ) -> StreamWorld:
     """A world from a table of labelled rows.
 
@@ -54,7 +58,7 @@ def classification(
       order: drawn with replacement, or shuffled: each row at most once.
       events: decisions.
       batch: decisions before the learner hears of them.
-      delay: steps from a batch to its feedback.
+      delay: steps from a batch to its feedback, or their distribution (`replay/delay.py`).
 
     Returns: the world; its optimum is known.
     Raises: UserError if a column is not there, the table has one label or holes, or a setting is out of range.
@@ -65,7 +69,14 @@ def classification(
     (('no', 'yes'), 3)
     """
     source, frame = _read(table)
-    check("classification", [*_table_faults(source, frame, label, features, order, events), *stream.stream_faults(events, batch, delay)])
+    clicks_only = payoffs is None
+    check(
+        "classification",
+        [
+            *_table_faults(source, frame, label, features, order, events),
+            *stream.stream_faults(events, batch, delay, clicks_only=clicks_only),
+        ],
+    )
     codes, labels = pd.factorize(frame[label], sort=True)
     names, pays = _pays(payoffs, [plain(value) for value in labels])
     data = Rows(encoded(frame[_context(frame, label, features)]), codes.astype(np.int32), pays)
@@ -79,8 +90,8 @@ def classification(
         partial(offer, order=order, **size),
         partial(answer, order=order, **size),
     )
-    notes = {"source": source, "rows": len(frame), "rewards": "clicks" if payoffs is None else "numbers"}
-    return StreamWorld("classification", names, events, batch, delay, data.contexts.shape[1], 0, payoffs is None, data, rules, notes)
+    notes = {"source": source, "rows": len(frame), "rewards": "clicks" if clicks_only else "numbers"}
+    return StreamWorld("classification", names, events, batch, delay_of(delay), data.contexts.shape[1], 0, clicks_only, data, rules, notes)
 
 
 def start(scene: Scene, seeds: Tensor, *, order: str) -> Tensor:
@@ -166,17 +177,23 @@ def _pays(payoffs: Mapping[str, Mapping[Any, Any]] | None, labels: list[Any]) ->
         return tuple(str(name) for name in labels), np.tile(np.eye(len(labels), dtype=np.float32), (2, 1, 1))
     faults = [(len(payoffs) < 2, f"payoffs has {len(payoffs)} arms, must have at least 2")]
     for arm, pays in payoffs.items():
-        wrong = [value for value in pays.values() if np.shape(value) not in ((), (2,))]
+        wrong = [value for value in pays.values() if not _is_pay(value)]
         faults += [
             (
                 set(pays) != set(labels),
                 f"payoffs.{arm} is for the labels {sorted(map(str, pays))}, the table has {sorted(map(str, labels))}",
             ),
-            (bool(wrong), f"payoffs.{arm} has {wrong[:1]}, must be a number, or two that are paid with equal chances"),
+            (bool(wrong), f"payoffs.{arm} has {wrong[:1]}, must be a finite number, or two that are paid with equal chances"),
         ]
     check("classification", faults)
     paid = [[np.broadcast_to(payoffs[arm][label], 2) for arm in payoffs] for label in labels]
     return tuple(payoffs), np.moveaxis(np.asarray(paid, np.float32), -1, 0)
+
+
+def _is_pay(value: Any) -> bool:
+    """Whether it is a finite number, or two."""
+    numbers = np.asarray(value)
+    return numbers.dtype.kind in "biuf" and numbers.shape in ((), (2,)) and bool(np.isfinite(numbers).all())
 
 
 def _read(table: Any) -> tuple[str, pd.DataFrame]:
@@ -198,6 +215,9 @@ def _table_faults(source: str, frame: pd.DataFrame, label: str, features: Sequen
     used = frame[[name for name in dict.fromkeys((label, *(features or frame.columns))) if name in frame]]
     holes = used.isna().sum()
     holes = holes[holes > 0]
+    endless = [name for name in used if pd.api.types.is_float_dtype(used[name]) and np.isinf(used[name]).any()]
+    words = [name for name in used if not pd.api.types.is_numeric_dtype(used[name]) and name != label]
+    width = sum(used[name].nunique() for name in words)
     return [
         (bool(missing), f"{source} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(str, frame.columns))}"),
         (label in features, f"features names the label {label!r}"),
@@ -205,6 +225,11 @@ def _table_faults(source: str, frame: pd.DataFrame, label: str, features: Sequen
         (
             len(holes) > 0,
             f"{source} has holes in {', '.join(f'{name} ({count:,})' for name, count in holes.items())}: fill them or drop the rows",
+        ),
+        (bool(endless), f"{source} has infinite numbers in {', '.join(map(str, endless))}: leave the column out, or drop the rows"),
+        (
+            width > WIDEST,
+            f"{', '.join(map(str, words))} make a context of {width:,} numbers, at most {WIDEST:,} are taken. Name the features to use",
         ),
         (order not in ("drawn", "shuffled"), f"order is {order!r}, must be drawn or shuffled"),
         (order == "shuffled" and events > len(frame), f"events is {events:,}, {source} has {len(frame):,} rows: fewer, or order: drawn"),

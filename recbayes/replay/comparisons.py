@@ -3,6 +3,10 @@
 Comparisons are paired: the same groups, the same replicas, the same luck. Each has its bootstrap interval, Student's p over clusters of
 groups (over replicas where the world is one group), Holm's p, which holds for all comparisons of a replay together, and a confidence
 sequence for who looks after every group. A verdict is better or worse only where Holm's p is below 5%.
+
+Where the world is one log, more replicas tell no more of what the log was drawn from. Resamples of it err by their spread; passes of
+the same rows differ by the policies' dice alone, so that their p is 1; and looking after every replica is no experiment: the sequence is
+infinite.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbayes.replay.intervals import LEVEL, Lift
-from recbayes.replay.sequential import Sequential, holm, paired_p, sequence
+from recbayes.replay.sequential import FIRST, Sequential, holm, paired_p, sequence
 from recbayes.types import Array
 
 TUNED = {"groups": 500, "replicas": 20}
@@ -55,31 +59,42 @@ def units(clicks: Array, codes: Array) -> Array:
     return clicks.sum(1) if number < 2 else np.bincount(codes, clicks.mean(0), number)
 
 
-def over(codes: Array) -> str:
-    """Whether units are groups or replicas."""
+def over(codes: Array, log_order: str = "") -> str:
+    """Whether units are groups or replicas, and what replicas are of one log; log_order as `World.log_order`."""
+    if log_order:
+        return {"resampled": "resamples of the log", "logged": "passes of the log"}[log_order]
     return "replicas" if int(codes.max()) < 1 else "groups"
 
 
-def running(clicks: Array, reference: Array, codes: Array) -> Sequential:
-    """The confidence sequence of a lift over the units, in the world's order; clicks and reference [R, G]."""
+def running(clicks: Array, reference: Array, codes: Array, log_order: str = "") -> Sequential:
+    """The confidence sequence of a lift over the units, in the world's order; clicks and reference [R, G]; of one log, nothing is said."""
     kind = over(codes)
     ours, theirs = (units(np.broadcast_to(values, clicks.shape), codes) for values in (clicks, reference))
-    return sequence(ours, theirs, tuned=TUNED[kind], **({"first": 2} if kind == "replicas" else {}))
+    first = len(ours) + 1 if log_order else 2 if kind == "replicas" else FIRST
+    return sequence(ours, theirs, tuned=TUNED[kind], first=first)
 
 
-def judged(pairs: list[tuple[str, str, Lift, Array, Array]], codes: Array) -> list[Comparison]:
+def judged(pairs: list[tuple[str, str, Lift, Array, Array]], codes: Array, log_order: str = "") -> list[Comparison]:
     """All pairs of a replay, judged together.
 
     Args:
       pairs: policy, other, the lift, clicks of both [R, G].
       codes: cluster of each group, [G].
+      log_order: as `World.log_order`.
     """
-    p = np.array([paired_p(units(ours, codes), units(theirs, codes)) for *_, ours, theirs in pairs])
+
+    def unlike(ours: Array, theirs: Array) -> float:
+        of_log = log_order == "resampled"
+        return 1.0 if log_order == "logged" else paired_p(units(ours, codes), units(theirs, codes), of_log=of_log)
+
+    p = np.array([unlike(ours, theirs) for *_, ours, theirs in pairs])
     found = []
     for (policy, other, lift, ours, theirs), one, both in zip(pairs, p.tolist(), holm(p).tolist(), strict=True):
         ahead = float((ours - theirs).sum(1).mean())
         verdict = "same" if both >= 1.0 - LEVEL else "better" if ahead > 0.0 else "worse"
-        found.append(Comparison(policy, other, ahead, lift.lift, lift.interval, one, both, running(ours, theirs, codes), verdict))
+        found.append(
+            Comparison(policy, other, ahead, lift.lift, lift.interval, one, both, running(ours, theirs, codes, log_order), verdict)
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 
 from recbayes.densities import BetaMixture, LogitNormalMixture
 from recbayes.replay import tallies
+from recbayes.replay.delay import must_keep
 from recbayes.replay.learner import Bound, Learner
 from recbayes.replay.world import World
 from recbayes.types import Array, UserError
@@ -27,6 +28,7 @@ def density(
     merge: bool = True,
     exact: bool = False,
     discount: float = 1.0,
+    window: int | None = None,
     seed: int = 0,
 ) -> Learner:
     """What a fitted model knows of the arms, and what it learns from their counts.
@@ -39,6 +41,7 @@ def density(
         logit-normals, else the draws stay apart. Apart, cost grows with their number: 8 are enough.
       exact: policies see every component, and Thompson's draws are exact; else components are summed up by mean and variance.
       discount: what a count counts after each further update, in (0, 1]; below 1 for click rates that drift.
+      window: updates whose counts count, in place of a discount; None: all. Memory grows with it.
       seed: of the weight draws.
 
     Raises: UserError if a setting is unknown or out of range.
@@ -51,13 +54,15 @@ def density(
     if draws < 1:
         raise UserError(f"density: draws is {draws}, must be at least 1")
 
-    tallies.check_discount("density", discount)
+    tallies.check_memory("density", discount, window)
 
     def bind(world: World) -> Bound:
         if world.rows is None:
             raise UserError(
                 f"density: the {world.kind} world knows nothing of its arms that a click model could look at. Let counts or linear learn."
             )
+        must_keep("density", world.delay, discount < 1.0 or window is not None)
+        tallies.must_forget("density", window, world)
         shared, group = getattr(fitted, "group", None), world.rows.columns.group
         if fitted.group_effect is not None and shared is not None and shared != group:
             raise UserError(
@@ -71,11 +76,21 @@ def density(
             leaves, tau = merged(leaves, tau, world.segments)
         elif merge and tau is not None and isinstance(leaves, LogitNormalMixture):
             leaves, tau = merged_logits(leaves, tau, world.segments)
-        return tallies.bound(leaves, tau, items=world.items if counts_scope == "item" else None, exact=exact, discount=discount)
+        return tallies.bound(
+            leaves, tau, items=world.items if counts_scope == "item" else None, exact=exact, discount=discount, window=window or 0
+        )
 
     return Learner(
         "density",
-        {"counts_scope": counts_scope, "draws": draws, "merge": merge, "exact": exact, "discount": discount, "seed": seed},
+        {
+            "counts_scope": counts_scope,
+            "draws": draws,
+            "merge": merge,
+            "exact": exact,
+            "discount": discount,
+            "window": window,
+            "seed": seed,
+        },
         fitted,
         bind,
     )

@@ -1,8 +1,9 @@
 """Successive halving: many policies in few replicas, the better half of them in twice as many, until few are left in all replicas.
 
 Each round plays the policies that are left over the same world on common random numbers, in more replicas than the round before, and
-keeps the better half by lift over uniform. It spends about as much on every round. The lifts of those that are left flatter them: they
-were picked for being high. Take what is said of the winner from groups that had no part in this (the simulate stage does).
+keeps the better half by expected clicks. It spends about as much on every round. The lifts of those that are left flatter them: they
+were picked for being high. Take what is said of the winner from groups (on a test bed, from replicas) that had no part in this, as the
+simulate stage does.
 
 Source: Karnin, Koren and Somekh 2013; Jamieson and Talwalkar 2016, arXiv:1502.07943.
 """
@@ -15,15 +16,18 @@ from typing import Any, NamedTuple
 
 from recbayes.policies import Policy, greedy, knowledge_gradient, thompson, ucb, uniform
 from recbayes.replay.replay import replay
-from recbayes.replay.result import Result
+from recbayes.replay.result import Result, undefined
 from recbayes.replay.world import World
 from recbayes.types import UserError
 
 
 class Halving(NamedTuple):
-    """rounds: replicas, and each policy's lift over uniform in them; kept: names left after each round, best first; result: of the last."""
+    """rounds: replicas, and each policy's lift over uniform in them; kept: names left after each round, best first; result: of the last.
 
-    rounds: list[tuple[int, dict[str, float]]]
+    Where uniform earns nothing, or less, a lift is None.
+    """
+
+    rounds: list[tuple[int, dict[str, float | None]]]
     kept: list[list[str]]
     result: Result
 
@@ -75,8 +79,8 @@ def halve(
     rounds, kept = [], []
     for number in seeds:
         result = replay(world, left, seeds=number, **settings)
-        lifts = {name: result.over_uniform(name).lift for name in result.policies}
-        order = sorted(lifts, key=lambda name: -lifts[name])
+        lifts = {name: None if undefined(lift := result.over_uniform(name).lift) else lift for name in result.policies}
+        order = sorted(lifts, key=lambda name: -result.earned(name))
         better = order[: max(keep, -(-len(order) // 2))]
         left = [policy for policy in left if policy.name in better or policy.kind in stay]
         names = {policy.name for policy in left}
@@ -89,15 +93,16 @@ def policy_family(learner: Any) -> list[Policy]:
     """Policies worth trying over a learner: greedy, and UCB, Thompson and knowledge gradient from timid to bold.
 
     Args:
-      learner: a fitted model, `counts()` or `density(fitted)`.
+      learner: a fitted model, `counts()` or `density(fitted)`; over `linear` and the like, those that take any reward.
 
     >>> [policy.kind for policy in policy_family("counts")]
     ['uniform', 'greedy', 'ucb', 'thompson', 'knowledge_gradient']
     """
-    return [
+    family = [
         uniform(),
         greedy(learner),
         ucb(learner, exploration=[0.25, 0.5, 1.0, 2.0]),
         thompson(learner, exploration=[0.1, 0.25, 0.5, 1.0]),
         knowledge_gradient(learner, exploration=[0.5, 1.0]),
     ]
+    return [policy for policy in family if not policy.of_rates or getattr(learner, "of_rates", True)]

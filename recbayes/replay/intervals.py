@@ -27,20 +27,25 @@ class Lift(NamedTuple):
 
 
 class Resamples(NamedTuple):
-    """Bootstrap resamples of clusters, the same for every pair of policies. codes: cluster of each group, [G]; weights: [resamples, C]."""
+    """Bootstrap resamples of clusters, the same for every pair of policies.
+
+    codes: cluster of each group, [G]; weights: [resamples, C]; of_log: each replica is itself a resample of one log, so that the log's own
+    doubt is the replicas' spread.
+    """
 
     codes: Array
     weights: Array
+    of_log: bool = False
 
     @classmethod
-    def of(cls, clusters: Array) -> Resamples:
+    def of(cls, clusters: Array, *, of_log: bool = False) -> Resamples:
         """Resamples of the clusters that the groups [G] are in."""
         rng = np.random.default_rng(0)
         codes = np.unique(clusters, return_inverse=True)[1]
         number = int(codes.max()) + 1
         if number > MOST:
             codes, number = rng.permutation(np.arange(number) % MOST)[codes], MOST
-        return cls(codes, rng.multinomial(number, np.full(number, 1.0 / number), RESAMPLES).astype(np.float32))
+        return cls(codes, rng.multinomial(number, np.full(number, 1.0 / number), RESAMPLES).astype(np.float32), of_log)
 
     def lift(self, clicks: Array, reference: Array) -> Lift:
         """Lift of clicks over a reference on the same groups and replicas.
@@ -59,18 +64,22 @@ class Resamples(NamedTuple):
         value = float(means[0].sum() / means[1].sum() - 1.0)
         replicas = over_replicas(clicks.sum(1), reference.sum(1))
         number = self.weights.shape[1]
-        if number < 2:  # nothing to resample
-            return Lift(value, replicas, replicas)
+        if number < 2:  # no groups to resample
+            return Lift(value, over_replicas(clicks.sum(1), reference.sum(1), of_log=self.of_log), replicas)
         over, under = (self.weights @ np.bincount(self.codes, mean, number) for mean in means)
         low, high = np.quantile(over / np.maximum(under, 1e-300) - 1.0, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
         return Lift(value, (min(float(low), value), max(float(high), value)), replicas)
 
 
-def over_replicas(clicks: Array, reference: Array) -> tuple[float, float]:
-    """Student's interval of the lift over replicas, from clicks [R] and the reference's, [R] or [1]."""
+def over_replicas(clicks: Array, reference: Array, *, of_log: bool = False) -> tuple[float, float]:
+    """Student's interval of the lift over replicas, from clicks [R] and the reference's, [R] or [1].
+
+    of_log: replicas are resamples of one log: more of them tell no more of what the log was drawn from, so that the error is their
+    spread, not that over sqrt(R). It holds the policy's own dice too, and is so a little wide.
+    """
     value, number = float(clicks.mean() / reference.mean() - 1.0), len(clicks)
     if number < 2:
         return value, value
     apart = (clicks - (1.0 + value) * reference) / reference.mean()
-    half = float(stats.t.ppf((1.0 + LEVEL) / 2.0, number - 1) * apart.std(ddof=1) / np.sqrt(number))
+    half = float(stats.t.ppf((1.0 + LEVEL) / 2.0, number - 1) * apart.std(ddof=1) * np.sqrt(1.0 / number + of_log))
     return value - half, value + half

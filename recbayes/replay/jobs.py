@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from recbayes import __version__, random
 from recbayes.policies import Policy
-from recbayes.replay.learner import Bound
-from recbayes.replay.program import Played, Program, compiled
+from recbayes.replay.learner import Again, Bound
+from recbayes.replay.program import Played, Program, compiled, ended, spanned
 from recbayes.replay.result import EARLY
 from recbayes.replay.world import Part, World
 from recbayes.types import Array
@@ -33,13 +33,18 @@ class Job(NamedTuple):
 
 
 def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], seeds: int, seed: int, width: int) -> list[Job]:
-    """All chunks of `width` replicas, the first of each policy first: compiling, once a program, is so spread over the threads."""
+    """All chunks of `width` replicas, the first of each policy first: compiling, once a program, is so spread over the threads.
+
+    What is made anew on a schedule is so for each replica, and goes by itself.
+    """
     replicas = streams(seed, seeds)
     parts = {together: world.parts(together=together) for together in {bound[policy.name].together for policy in policies}}
+    widths = {name: 1 if learner.again else width for name, learner in bound.items()}
     return [
-        Job(policy, bound[policy.name], part, first, np.resize(replicas[first : first + width], (width, 2, 2)))  # filled up with repeats
-        for first in range(0, seeds, width)
+        Job(policy, bound[policy.name], part, first, np.resize(replicas[first : first + wide], (wide, 2, 2)))  # filled up with repeats
+        for first in range(0, seeds)
         for policy in policies
+        if first % (wide := widths[policy.name]) == 0
         for part in parts[bound[policy.name].together]
     ]
 
@@ -51,13 +56,35 @@ def streams(seed: int, seeds: int) -> Array:
 
 def play(world: World, job: Job, device: str) -> Played:
     """A chunk, as NumPy arrays."""
-    program = compiled(Program.of(job.policy, job.bound, world, early_steps(world.steps)))
     with tf.device(device):
-        arms = tf.nest.map_structure(lambda values: None if values is None else tf.constant(job.part.lay(values)), job.bound.arms)
-        scene, settings = (tf.nest.map_structure(tf.constant, values) for values in (job.part.scene, job.bound.settings))
-        worlds, policies = (tf.constant(job.seeds[:, stream]) for stream in range(2))
-        played = program(scene, arms, settings, worlds, policies, tf.constant(job.policy.exploration, tf.float32))
+        if job.bound.again:
+            played = in_spans(world, job, job.bound.again)
+        else:
+            played = compiled(Program.of(job.policy, job.bound, world, early_steps(world.steps)))(*_given(job, job.bound))
         return tf.nest.map_structure(lambda values: values.numpy(), played)
+
+
+def in_spans(world: World, job: Job, again: Again) -> Played:
+    """A replica whose learner is made anew after every so many steps from what it has been told."""
+    bound, place, present = job.bound, job.part.lay(np.arange(len(world.segments))), np.asarray(job.part.scene.present)
+    early = early_steps(world.steps)
+    now = spanned(Program.of(job.policy, bound, world, early))[0](*_given(job, bound)[:4])
+    for first in range(0, world.steps, again.every):
+        last = min(first + again.every, world.steps)
+        span = spanned(Program.of(job.policy, bound, world, early))[1]
+        now = span(*_given(job, bound), now, tf.constant(first), tf.constant(last))
+        if last < world.steps:
+            seed = int(random.fold(job.seeds[0, 1], last)[0]) & 0x7FFFFFFF
+            bound = again.made(now.learner, place, present, seed)
+    return ended(now)
+
+
+def _given(job: Job, bound: Bound) -> tuple[Any, ...]:
+    """The arguments of a chunk's program, with the prior of a learner."""
+    arms = tf.nest.map_structure(lambda values: None if values is None else tf.constant(job.part.lay(values)), bound.arms)
+    scene, settings = (tf.nest.map_structure(tf.constant, values) for values in (job.part.scene, bound.settings))
+    worlds, policies = (tf.constant(job.seeds[:, stream]) for stream in range(2))
+    return scene, arms, settings, worlds, policies, tf.constant(job.policy.exploration, tf.float32)
 
 
 def early_steps(steps: int) -> int:
@@ -93,6 +120,7 @@ def fingerprint(world: World, job: Job) -> str:
         job.policy.kind,
         sorted(job.policy.settings.items()),
         repr((world.rules.key, job.bound.program)),
+        job.bound.again and (job.bound.again.every, job.bound.again.token),
     ]
     digest = hashlib.sha256(json.dumps(about, default=str).encode())
     for values in tf.nest.flatten((job.part.scene, job.part.groups, job.bound.arms, job.bound.settings, job.seeds)):

@@ -12,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.replay import regression, scores
+from recbayes.replay.delay import Late, must_keep
 from recbayes.replay.faults import check
 from recbayes.replay.learner import Bound, Learner, Prior
-from recbayes.replay.regression import Regression
+from recbayes.replay.regression import Decisions, Regression
+from recbayes.replay.tallies import memory_faults, must_forget
 from recbayes.replay.world import NOTHING, Feedback, Offer, World
 from recbayes.types import Tensor, UserError
 
@@ -33,10 +35,11 @@ class Settings(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """State: the regressions, and the number of updates so far, []."""
+    """State: the regressions, the number of updates so far, [], and with a window the last updates' decisions."""
 
     regression: Regression
     updates: Tensor
+    recent: Any = NOTHING
 
 
 class Known(NamedTuple):
@@ -57,6 +60,7 @@ def linear(
     intercept: bool = True,
     initial_pulls: int = 0,
     discount: float = 1.0,
+    window: int | None = None,
     forget_every: int = 100,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> Learner:
@@ -71,7 +75,9 @@ def linear(
       intercept: the context has a 1 put to it.
       initial_pulls: an arm with fewer decisions looks better than any other that has had them. Not with `shared`.
       discount: what a decision counts after each further step, in (0, 1]; 1 never forgets.
-      forget_every: steps between the times that forgetting is done, by discount ** forget_every at once.
+      window: steps whose decisions count, in place of a discount; None: all. Memory grows with it.
+      forget_every: steps between the times that forgetting is done, by discount ** forget_every at once, or by making the regressions anew
+        from the window's decisions: up to so many steps more are then counted.
       dtype: of state and scores.
 
     Raises: UserError if a setting is out of range.
@@ -85,35 +91,52 @@ def linear(
 
     def bind(world: World) -> Bound:
         _fits(world, shared, intercept)
+        must_forget("linear", window, world)
+        forgets = discount < 1.0 or window is not None
+        if forgets and forget_every > world.steps:
+            raise UserError(
+                f"linear: forget_every is {forget_every}, the {world.kind} world has {world.steps} steps, so nothing would ever be"
+                " forgotten. Set a smaller forget_every."
+            )
+        must_keep("linear", world.delay, forgets)
         kept = discount**forget_every
         settings = Settings(*(np.asarray(value, dtype) for value in (precision, a0, b0, 1.0 if noise is None else noise, kept)))
-        form = Form(shared, intercept, noise is not None, initial_pulls, forget_every if discount < 1.0 else 0)
-        return (_shared if shared else apart)(form, settings, 1 if shared else len(world.segments), _width(world, form))
+        form = Form(shared, intercept, noise is not None, initial_pulls, forget_every if forgets else 0, window or 0)
+        width, lanes = _width(world, form), _lanes(world)
+        return _shared(form, settings, width, lanes) if shared else apart(form, settings, len(world.segments), width, lanes)
 
-    return Learner("linear", given, None, bind)
+    return Learner("linear", given, None, bind, of_rates=False)
 
 
 class Form(NamedTuple):
-    """What shapes the program; forget_every: 0 where nothing is forgotten."""
+    """What shapes the program; forget_every: 0 where nothing is forgotten; window: 0 where there is none."""
 
     shared: bool
     intercept: bool
     noise_known: bool
     initial_pulls: int
     forget_every: int
+    window: int = 0
 
-    def start(self, settings: Settings, replicas: int, regressions: int, width: int) -> Lines:
-        """Before any feedback."""
-        return Lines(regression.unseen(replicas, regressions, width, settings.precision), tf.constant(0))
+    def start(self, settings: Settings, replicas: int, regressions: int, width: int, lanes: int = 1) -> Lines:
+        """Before any feedback, of `lanes` decisions a step."""
+        unseen = regression.unseen(replicas, regressions, width, settings.precision)
+        return Lines(unseen, tf.constant(0), regression.no_decisions([self.window, replicas, lanes], width, settings.precision.dtype))
 
-    def after(self, told: Regression, updates: Tensor, settings: Settings) -> Lines:
-        """The state after an update, something forgotten where it is time."""
-        updates += 1
+    def told(self, state: Lines, which: Tensor, x: Tensor, events: Any, settings: Settings) -> Lines:
+        """The state after an update with decisions of these regressions [R, B] at x [R, B, D], something forgotten where it is time."""
+        dtype, updates = settings.precision.dtype, state.updates + 1
+        given = Decisions(which, x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype))
+        new = regression.told(state.regression, *given, events.joins)
         if not self.forget_every:
-            return Lines(told, updates)
-        due = updates % self.forget_every == 0
-        rested = tf.cond(due, lambda: regression.forgotten(told, settings.kept, settings.precision), lambda: told)
-        return Lines(rested, updates)
+            return Lines(new, updates, state.recent)
+        due, recent = updates % self.forget_every == 0, state.recent
+        if self.window:
+            recent = regression.kept(recent, given, state.updates % self.window)
+            return Lines(
+                tf.cond(due, lambda: regression.anew(recent, settings.precision, new.events.shape[1]), lambda: new), updates, recent
+            )
+        return Lines(tf.cond(due, lambda: regression.forgotten(new, settings.kept, settings.precision), lambda: new), updates, recent)
 
     def scale(self, state: Regression, settings: Settings) -> Tensor:
         """Standard deviation of the noise, as far as it is known, [R, K]."""
@@ -143,11 +166,11 @@ class Form(NamedTuple):
         return tf.concat([x, tf.ones_like(x[..., :1])], -1) if self.intercept else x
 
 
-def apart(form: Form, settings: Settings, arms: int, width: int) -> Bound:
-    """A regression an arm."""
+def apart(form: Form, settings: Settings, arms: int, width: int, lanes: int = 1) -> Bound:
+    """A regression an arm; lanes: decisions that an update may tell."""
 
     def start(prior: Prior, replicas: int) -> Lines:
-        return form.start(prior.settings, replicas, arms, width)
+        return form.start(prior.settings, replicas, arms, width, lanes)
 
     def look(state: Lines, prior: Prior, offer: Offer) -> Known:
         lines, given = state.regression, prior.settings
@@ -162,20 +185,20 @@ def apart(form: Form, settings: Settings, arms: int, width: int) -> Bound:
         return scores.Apart(known.mean, known.spread, None if form.noise_known else known.freedom)
 
     def update(state: Lines, prior: Prior, feedback: Feedback) -> Lines:
-        events, dtype = feedback.events, prior.settings.precision.dtype
+        events = feedback.events
         x = form.contexts(events.context, events.weight, prior.settings)
-        told = regression.told(state.regression, events.arm, x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype))
-        return form.after(told, state.updates, prior.settings)
+        return form.told(state, events.arm, x, events, prior.settings)
 
-    program = ("linear", form, arms, width, str(settings.precision.dtype))
-    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings)
+    program = ("linear", form, arms, width, lanes, str(settings.precision.dtype))
+    numbers = arms * width * (width + 1) + form.window * lanes * (width + 3)
+    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings, numbers=numbers)
 
 
-def _shared(form: Form, settings: Settings, regressions: int, width: int) -> Bound:
+def _shared(form: Form, settings: Settings, width: int, lanes: int) -> Bound:
     """One regression over the arms' features."""
 
     def start(prior: Prior, replicas: int) -> Lines:
-        return form.start(prior.settings, replicas, regressions, width)
+        return form.start(prior.settings, replicas, 1, width, lanes)
 
     def look(state: Lines, prior: Prior, offer: Offer) -> Known:
         lines, given = state.regression, prior.settings
@@ -189,19 +212,24 @@ def _shared(form: Form, settings: Settings, regressions: int, width: int) -> Bou
         return scores.Together(known.mean, known.spread, None if form.noise_known else known.freedom, offer.candidates)
 
     def update(state: Lines, prior: Prior, feedback: Feedback) -> Lines:
-        events, dtype = feedback.events, prior.settings.precision.dtype
+        events = feedback.events
         x = form.crossed(events.features, events.context, prior.settings)
-        told = regression.told(state.regression, tf.zeros_like(events.arm), x, tf.cast(events.reward, dtype), tf.cast(events.weight, dtype))
-        return form.after(told, state.updates, prior.settings)
+        return form.told(state, tf.zeros_like(events.arm), x, events, prior.settings)
 
-    program = ("linear", form, width, str(settings.precision.dtype))
-    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings)
+    program = ("linear", form, width, lanes, str(settings.precision.dtype))
+    numbers = width * (width + 1) + form.window * lanes * (width + 3)
+    return Bound(None, start, update, predictive, together=True, program=program, look=look, settings=settings, numbers=numbers)
 
 
 def _width(world: World, form: Form) -> int:
     """Numbers that a regression is over."""
     width = world.feature_width * (1 + world.context_width) if form.shared else world.context_width
     return width + form.intercept
+
+
+def _lanes(world: World) -> int:
+    """Decisions that an update may tell: a batch, or where delays have a law, all that may be on its way."""
+    return int(world.decisions(1).sum()) * (len(world.delay.shares) if isinstance(world.delay, Late) else 1)
 
 
 def _fits(world: World, shared: bool, intercept: bool) -> None:
@@ -228,7 +256,7 @@ def _check(given: dict[str, Any]) -> None:
         (given["noise"] is not None and not given["noise"] > 0.0, f"noise is {given['noise']}, must be above 0, or null to learn it"),
         (given["initial_pulls"] < 0, f"initial_pulls is {given['initial_pulls']}, must be at least 0"),
         (given["shared"] and given["initial_pulls"] > 0, "initial_pulls is for a regression an arm, not for shared"),
-        (not 0.0 < given["discount"] <= 1.0, f"discount is {given['discount']}, must be in (0, 1]"),
+        *memory_faults(given["discount"], given["window"]),
         (given["forget_every"] < 1, f"forget_every is {given['forget_every']}, must be at least 1"),
         (given["dtype"] not in ("float32", "float64"), f"dtype is {given['dtype']!r}, must be float32 or float64"),
     ]

@@ -11,7 +11,8 @@ every event with weight f / p instead: more is learnt of the log, and the learne
 
 What is not accepted is not seen: the policy stands still. Clicks are counted a decision, over the decisions that were accepted.
 
-Source: Li, Chu, Langford and Wang 2011, arXiv:1003.5956; Dudik, Erhan, Langford and Li 2014, arXiv:1503.02834 (with propensities).
+Source: Li, Chu, Langford and Wang 2011, arXiv:1003.5956; Dudik, Erhan, Langford and Li 2014, arXiv:1503.02834 (with propensities); Mary,
+Preux and Nicol 2014, Improving offline evaluation of contextual bandit algorithms via bootstrapping techniques (resampling the log).
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ import tensorflow as tf
 
 from recbayes.log import Log
 from recbayes.replay import stream
-from recbayes.replay.classification import encoded
+from recbayes.replay.classification import WIDEST, encoded
+from recbayes.replay.delay import delay_of
 from recbayes.replay.faults import check
 from recbayes.replay.stream import StreamWorld
 from recbayes.replay.world import NOTHING, Feedback, Offer, Rules, Scene
 from recbayes.types import Array, Tensor, UserError
 
 EARNS = ("clicks", "decisions", "expected_clicks", "uniform_clicks", "uniform_decisions")
-WIDEST = 2000
-"""Numbers in a context, or in an arm's features."""
 
 
 class Logged(NamedTuple):
     """Events, in the order they are passed.
 
     arm: int32 [N]; reward, propensity: float32 [N]; candidates: bool [N, A], or [1, A] where they are all the same; context: float32
-    [N, C]; features: of the arms, float32 [A, D]; smallest: propensity, [].
+    [N, C]; features: of the arms, float32 [A, D]; smallest: propensity, []; first, size: row and number of rows of each cluster, which are
+    drawn together, int32 [K], empty where rows stand alone.
     """
 
     arm: Tensor
@@ -51,6 +52,8 @@ class Logged(NamedTuple):
     context: Tensor
     features: Tensor
     smallest: Tensor
+    first: Tensor
+    size: Tensor
 
 
 def events_of(kind: str, log: Log, context: Sequence[str] | None, item_features: Sequence[str]) -> tuple[Logged, tuple[str, ...]]:
@@ -90,11 +93,12 @@ def events_of(kind: str, log: Log, context: Sequence[str] | None, item_features:
     reward = log.reward if columns.clicks is None else log.clicks
     parts = (_encoded(kind, log, frame, named), _encoded(kind, log, first, list(item_features)))
     smallest = np.float32(propensity.min())
-    return Logged(arm, np.float32(reward), np.float32(propensity), candidates, *parts, smallest), tuple(map(str, names))
+    alone = np.zeros(0, np.int32)
+    return Logged(arm, np.float32(reward), np.float32(propensity), candidates, *parts, smallest, alone, alone), tuple(map(str, names))
 
 
 def logged_world(
-    kind: str, log: Log, data: Logged, names: tuple[str, ...], *, weigh: bool, order: str, events: int | None, **step: int
+    kind: str, log: Log, data: Logged, names: tuple[str, ...], *, weigh: bool, order: str, events: int | None, batch: int, delay: Any
 ) -> StreamWorld:
     """The world of checked events."""
     number = len(data.arm) if events is None else events
@@ -102,29 +106,55 @@ def logged_world(
         (order not in ("logged", "resampled"), f"order is {order!r}, must be logged or resampled"),
         (order == "logged" and number > len(data.arm), f"events is {number:,}, the log has {len(data.arm):,}: fewer, or order: resampled"),
     ]
-    check(kind, [*faults, *stream.stream_faults(number, step["batch"], step["delay"])])
-    if order == "logged" and log.time is not None:
-        by_time = np.argsort(log.time, kind="stable")
-        moved = ["arm", "reward", "propensity", "context", *["candidates"] * (len(data.candidates) > 1)]
-        data = data._replace(**{name: getattr(data, name)[by_time] for name in moved})
-    size: dict[str, Any] = {"order": order, "events": number, "batch": step["batch"]}
-    widths = data.context.shape[1], data.features.shape[1]
-    key = ("logged", weigh, *size.values(), *widths, len(names), len(data.candidates) == 1)
-    rules = Rules(key, True, EARNS, lambda scene, seeds: (), partial(offer, **size), partial(answer, weigh=weigh, **size))
     clicks_only = bool(np.isin(data.reward, (0.0, 1.0)).all())
-    notes = {"source": log.source, "logged_events": len(data.arm), "expected_share_matched": 1.0 if weigh else float(data.smallest)}
-    return StreamWorld(kind, names, number, step["batch"], step["delay"], *widths, clicks_only, data, rules, notes)
+    check(kind, [*faults, *stream.stream_faults(number, batch, delay, clicks_only=clicks_only)])
+    if order == "logged" and log.time is not None:
+        data = _moved(data, np.argsort(log.time, kind="stable"))
+    clusters, together = log.clusters
+    if order == "resampled" and together < len(log):
+        rows = np.bincount(clusters).astype(np.int32)
+        first = (np.cumsum(rows) - rows).astype(np.int32)
+        data = _moved(data, np.argsort(clusters, kind="stable"))._replace(first=first, size=rows)
+    size: dict[str, Any] = {"order": order, "events": number, "batch": batch}
+    widths = data.context.shape[1], data.features.shape[1]
+    key = ("logged", weigh, *size.values(), *widths, len(names), len(data.candidates) == 1, len(data.size) > 0)
+    begin = partial(start, events=number, draws=-(-number // int(data.size.min(initial=number))))
+    rules = Rules(key, True, EARNS, begin, partial(offer, weigh=weigh, **size), partial(answer, weigh=weigh, **size))
+    notes = {
+        "source": log.source,
+        "order": order,
+        "logged_events": len(data.arm),
+        "expected_share_matched": 1.0 if weigh else float(data.smallest),
+    }
+    return StreamWorld(kind, names, number, batch, delay_of(delay), *widths, clicks_only, data, rules, notes, order)
 
 
-def offer(scene: Scene, state: Any, seeds: Tensor, t: Tensor, *, order: str, events: int, batch: int) -> Offer:
-    """What could be shown at the next logged events."""
+def start(scene: Scene, seeds: Tensor, *, events: int, draws: int) -> Any:
+    """Where clusters are drawn together, the rows of each replica in turn, int32 [R, events]: whole clusters, with replacement."""
+    first, size = scene.data.first, scene.data.size
+    if not size.shape[0]:
+        return NOTHING
+    drawn = tf.cast(stream.luck(seeds, tf.range(draws), 2)[0] * size.shape[0], tf.int32)  # [R, M]
+    drawn = tf.minimum(drawn, size.shape[0] - 1)
+    sizes = tf.gather(size, drawn)
+    ends = tf.cumsum(sizes, -1)
+    replica = tf.broadcast_to(tf.range(seeds.shape[0])[:, None], ends.shape)
+    new = tf.scatter_nd(tf.stack([replica, tf.minimum(ends, events)], -1), tf.ones_like(ends), [seeds.shape[0], events + 1])
+    turn = tf.cumsum(new, -1)[:, :events]  # which draw a place belongs to
+    begun, row = (tf.gather(values, turn, batch_dims=1) for values in (ends - sizes, tf.gather(first, drawn)))
+    return row + tf.range(events) - begun
+
+
+def offer(scene: Scene, state: Any, seeds: Tensor, t: Tensor, *, weigh: bool, order: str, events: int, batch: int) -> Offer:
+    """What could be shown at the next logged events; the clock counts those that are expected to be the policy's own."""
     data, replicas = scene.data, seeds.shape[0]
-    row = _rows(scene, seeds, t, order, events, batch)
+    row = _rows(scene, state, seeds, t, order, events, batch)
     arms = scene.data.candidates.shape[1]
     candidates = tf.ones([replicas, batch, arms], tf.bool) if data.candidates.shape[0] == 1 else tf.gather(data.candidates, row)
     context = tf.gather(data.context, row) if data.context.shape[1] else NOTHING
     features = tf.broadcast_to(data.features, [replicas, batch, *data.features.shape]) if data.features.shape[1] else NOTHING
-    return Offer(candidates, stream.clock(t, replicas, batch, events), context, features)
+    clock = stream.clock(t, replicas, batch, events, 1.0 if weigh else data.smallest)
+    return Offer(candidates, clock, context, features)
 
 
 def answer(
@@ -142,7 +172,7 @@ def answer(
 ) -> tuple[Any, Feedback, dict[str, Tensor]]:
     """The events that count for the policy, whole or by weight, and what uniform's share of them is."""
     places, there = stream.places(t, batch, events)
-    row = _rows(scene, seeds, t, order, events, batch)
+    row = _rows(scene, state, seeds, t, order, events, batch)
     arm, reward, propensity = (tf.gather(values, row) for values in scene.data[:3])
     ratio = stream.at(tf.cast(probabilities, tf.float32), arm) / propensity
     accepted = tf.cast(stream.luck(seeds, places, 2)[1], tf.float32) < ratio * scene.data.smallest
@@ -162,10 +192,18 @@ def answer(
     return state, feedback, stream.summed(there, earned)
 
 
-def _rows(scene: Scene, seeds: Tensor, t: Tensor, order: str, events: int, batch: int) -> Tensor:
+def _moved(data: Logged, order: Array) -> Logged:
+    """The events in another order."""
+    moved = ["arm", "reward", "propensity", "context", *["candidates"] * (len(data.candidates) > 1)]
+    return data._replace(**{name: getattr(data, name)[order] for name in moved})
+
+
+def _rows(scene: Scene, state: Any, seeds: Tensor, t: Tensor, order: str, events: int, batch: int) -> Tensor:
     """Rows of the step's events, int32 [R, B]."""
     number = scene.data.arm.shape[0]
     places, _ = stream.places(t, batch, events)
+    if state is not NOTHING:
+        return tf.gather(state, tf.minimum(places, events - 1), axis=1)
     if order == "logged":
         return tf.broadcast_to(tf.minimum(places, number - 1), [seeds.shape[0], batch])
     return tf.minimum(tf.cast(stream.luck(seeds, places, 2)[0] * number, tf.int32), number - 1)

@@ -17,10 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes import random
+from recbayes.replay.delay import Late
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.linear import Form, Lines, Settings, apart, linear
-from recbayes.replay.regression import Regression
-from recbayes.replay.world import Feedback, Offer, World
+from recbayes.replay.regression import Decisions, Regression, whole
+from recbayes.replay.world import NOTHING, Feedback, Offer, World
 from recbayes.types import Tensor, UserError
 
 DECAY, SQUARES, SMALL = 0.9, 0.999, 1e-8
@@ -90,11 +91,11 @@ def neural_linear(
         if not (world.rules.own and world.context_width):
             raise UserError(f"neural_linear: the {world.kind} world has no contexts to learn features of. Let counts or density learn.")
         settings = Settings(*(np.float32(value) for value in (precision, a0, b0, 1.0, 1.0)))
-        arms, capacity = len(world.segments), int(world.decisions(world.steps).sum())
+        arms, capacity = len(world.segments), int(world.decisions(world.steps).sum()) + isinstance(world.delay, Late)  # a spare row
         sizes = (world.context_width, *[units] * layers, arms)
         return _bound(settings, sizes, capacity, given)
 
-    return Learner("neural_linear", given, None, bind)
+    return Learner("neural_linear", given, None, bind, of_rates=False)
 
 
 def _bound(settings: Settings, sizes: tuple[int, ...], capacity: int, given: dict[str, Any]) -> Bound:
@@ -112,11 +113,12 @@ def _bound(settings: Settings, sizes: tuple[int, ...], capacity: int, given: dic
         events = feedback.events
         seen = feedback._replace(events=events._replace(context=features(state.weights, events.context)))
         now = Networks(state.weights, _kept(state.buffer, events, state.lines.updates), inner.update(state.lines, prior, seen))
-        due, here = now.lines.updates % given["train_every"] == 0, tf.minimum(now.lines.updates * events.arm.shape[1], capacity)
+        due, here = now.lines.updates % given["train_every"] == 0, tf.minimum(_newest(events, now.lines.updates), capacity)
         return tf.cond(due, lambda: _retrained(now, prior.settings, here, given), lambda: now)
 
     program = ("neural_linear", sizes, capacity, tuple(sorted(given.items())))
-    return inner._replace(start=start, look=look, update=update, program=program)
+    numbers = inner.numbers + capacity * (sizes[0] + 3)
+    return inner._replace(start=start, look=look, update=update, program=program, numbers=numbers)
 
 
 def features(weights: Any, x: Tensor) -> Tensor:
@@ -135,16 +137,8 @@ def first_weights(sizes: tuple[int, ...], replicas: int, seed: int) -> Any:
 
 def refitted(z: Tensor, buffer: Buffer, settings: Settings, arms: int) -> Regression:
     """The regressions [R, K] from all decisions at once; z: features [T, R, D]."""
-    chosen = tf.transpose(tf.one_hot(buffer.arm, arms) * buffer.weight[..., None], [1, 2, 0])  # [R, K, T]
-    z, reward = tf.transpose(z, [1, 0, 2]), tf.transpose(buffer.reward)[:, None]
-    inner = tf.stack([tf.matmul(z * chosen[:, arm, :, None], z, transpose_a=True) for arm in range(arms)], 1)
-    inner += settings.precision * tf.eye(z.shape[-1])
-    root = tf.linalg.triangular_solve(tf.linalg.cholesky(inner), tf.eye(z.shape[-1], batch_shape=inner.shape[:2]))
-    moments = tf.matmul(chosen * reward, z)  # [R, K, D]
-    half = tf.linalg.matvec(root, moments)
-    mean = tf.linalg.matvec(root, half, transpose_a=True)
-    errors = 0.5 * (tf.reduce_sum(chosen * tf.square(reward), -1) - tf.reduce_sum(tf.square(half), -1))
-    return Regression(root, mean, tf.reduce_sum(chosen, -1), tf.maximum(errors, 0.0))
+    given = Decisions(tf.transpose(buffer.arm), tf.transpose(z, [1, 0, 2]), tf.transpose(buffer.reward), tf.transpose(buffer.weight))
+    return whole(given, settings.precision, arms)
 
 
 def _retrained(state: Networks, settings: Settings, here: Tensor, given: dict[str, Any]) -> Networks:
@@ -194,8 +188,15 @@ def _empty(capacity: int, replicas: int, width: int) -> Buffer:
     return Buffer(tf.zeros([*shape, width]), tf.zeros(shape, tf.int32), tf.zeros(shape), tf.zeros(shape))
 
 
+def _newest(events: Any, updates: Tensor) -> Tensor:
+    """How many decisions there have been, []."""
+    return updates * events.arm.shape[1] if events.place is NOTHING else tf.reduce_max(events.place) + 1
+
+
 def _kept(buffer: Buffer, events: Any, updates: Tensor) -> Buffer:
     """The buffer with a step's decisions."""
+    if events.place is not NOTHING:
+        return _by_number(buffer, events)
     batch = events.arm.shape[1]
     place = tf.minimum(updates * batch + tf.range(batch), buffer.arm.shape[0] - 1)[:, None]
     news = (events.context, events.arm, events.reward, events.weight)
@@ -205,3 +206,17 @@ def _kept(buffer: Buffer, events: Any, updates: Tensor) -> Buffer:
             for old, new in zip(buffer, news, strict=True)
         )
     )
+
+
+def _by_number(buffer: Buffer, events: Any) -> Buffer:
+    """The buffer with decisions that come late, each in its place; what joins adds its reward, what is not due goes to the spare row."""
+    replicas, lanes = events.arm.shape
+    here = events.weight > 0.0
+    joins = tf.zeros_like(here) if events.joins is NOTHING else events.joins & here
+    number, replica = tf.where(here, events.place, buffer.arm.shape[0] - 1), tf.tile(tf.range(replicas)[:, None], [1, lanes])
+    new = tf.stack([tf.where(joins, buffer.arm.shape[0] - 1, number), replica], -1)  # [R, lanes, 2]
+    weight = tf.where(here & ~joins, events.weight, 0.0)
+    news = (events.context, events.arm, tf.where(joins, 0.0, events.reward), weight)
+    context, arm, reward, weight = (tf.tensor_scatter_nd_update(old, new, values) for old, values in zip(buffer, news, strict=True))
+    late = tf.stack([number, replica], -1)
+    return Buffer(context, arm, tf.tensor_scatter_nd_add(reward, late, tf.where(joins, events.reward, 0.0)), weight)

@@ -115,7 +115,7 @@ def uniforms(seed: Tensor, ids: Tensor, step: Tensor) -> Tensor:
       ids: int32, broadcasts against seed[..., 0].
       step: int32 [].
 
-    Returns: float64 with 32 random bits, in (0, 1), of the broadcast shape.
+    Returns: float64 with 31 random bits, in (0, 1), of the broadcast shape.
     """
     words = tf.bitcast(seed, tf.uint32)
     counter = tf.bitcast(ids, tf.uint32), tf.bitcast(tf.broadcast_to(step, tf.shape(ids)), tf.uint32)

@@ -74,7 +74,7 @@ class Plan(NamedTuple):
             "paid_back": self.paid_back,
             "paid_back_day": None if days is None or self.paid_back is None else self.paid_back * days,
             "says": self.says(),
-            "by_step": by_step.to_dict("records"),
+            "by_step": [{name: None if value != value else value for name, value in row.items()} for row in by_step.to_dict("records")],
             "by_item": self.by_item.head(MOST).assign(item=self.by_item.item.head(MOST).astype(str)).to_dict("records"),
         }
 
@@ -92,14 +92,20 @@ def planned(rows: pd.DataFrame, arms: pd.DataFrame, policy: str, greedy: str) ->
 
 
 def behind(rows: pd.DataFrame, policy: str, greedy: str) -> pd.DataFrame:
-    """Clicks behind greedy at each checkpoint, with Student's interval over replicas."""
+    """Clicks behind greedy at each checkpoint, with Student's interval over replicas.
+
+    Checkpoints at which some replica has no figure yet (no logged event has matched) are left out: a mean over the others would be of other
+    replicas.
+    """
+    rows = rows[rows.policy.isin([policy, greedy])]
+    rows = rows[~rows.share.isin(rows.share[rows.expected_clicks.isna()])]
     table = rows.pivot_table(index="share", columns=["policy", "seed"], values="expected_clicks")
     apart = (table[greedy] - table[policy]).to_numpy()  # [C, R]
     mean, number = apart.mean(1), len(apart.T)
     half = stats.t.ppf(0.975, number - 1) * apart.std(1, ddof=1) / np.sqrt(number) if number > 1 else np.full(len(mean), np.nan)
     common = rows[rows.policy == policy].groupby("share")[["decisions", "uniform_clicks"]].mean()
     columns = {"share": table.index.to_numpy(), "decisions": common.decisions.to_numpy(), "behind": mean}
-    ends = {"lower": mean - half, "upper": mean + half, "of_uniform": mean / common.uniform_clicks.to_numpy()}
+    ends = {"lower": mean - half, "upper": mean + half, "of_uniform": mean / common.uniform_clicks.replace(0.0, np.nan).to_numpy()}
     return pd.DataFrame(columns | ends)
 
 

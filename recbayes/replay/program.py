@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from recbayes.policies import Policy
 from recbayes.random import fold
+from recbayes.replay.delay import Late, nothing_waits, passed
 from recbayes.replay.each import each
 from recbayes.replay.learner import Bound, Prior
 from recbayes.replay.world import NOTHING, Feedback, Offer, Rules, Scene, World
@@ -49,7 +50,7 @@ class Program:
     policy: Policy = field(compare=False)
     learner: Bound = field(compare=False)
     steps: int
-    delay: int
+    delay: int | Late
     early: int
 
     @classmethod
@@ -90,8 +91,80 @@ def compiled(program: Program) -> Callable[..., Played]:
     return tf.function(play, jit_compile=True, autograph=False)
 
 
+@lru_cache(maxsize=128)
+def spanned(program: Program) -> tuple[Callable[..., Carried], Callable[..., Carried]]:
+    """The program in spans of steps, between which a caller may change the learner's prior: two functions, both compiled.
+
+    The first, of (scene, arms, settings, world_seeds), is what there is before the first step; the second, of (the arguments of
+    `compiled`'s, what a span left, first, last), plays steps first ... last - 1. `Carried.curves` are tensors [records, R].
+    """
+
+    def begin(scene: Scene, arms: Any, settings: Any, world_seeds: Tensor) -> Carried:
+        now = _begin(program, scene, Prior(arms, settings, scene.present), world_seeds)
+        blank = tf.zeros([program.records, world_seeds.shape[0]], tf.float64)
+        return now._replace(curves=dict.fromkeys(program.rules.earns, blank))
+
+    def span(
+        scene: Scene,
+        arms: Any,
+        settings: Any,
+        world_seeds: Tensor,
+        policy_seeds: Tensor,
+        exploration: Tensor,
+        now: Carried,
+        first: Tensor,
+        last: Tensor,
+    ) -> Carried:
+        prior = Prior(arms, settings, scene.present)
+        now = now._replace(curves={name: _blank(program, world_seeds).unstack(values) for name, values in now.curves.items()})
+        now = _steps(program, scene, prior, world_seeds, policy_seeds, exploration, now, (first, last))
+        return now._replace(curves={name: curve.stack() for name, curve in now.curves.items()})
+
+    return tuple(tf.function(function, jit_compile=True, autograph=False) for function in (begin, span))
+
+
 def _play(program: Program, scene: Scene, prior: Prior, world_seeds: Tensor, policy_seeds: Tensor, exploration: Tensor) -> Played:
-    rules, learner, replicas = program.rules, program.learner, world_seeds.shape[0]
+    start, span = _begin(program, scene, prior, world_seeds), (tf.constant(0), tf.constant(program.steps))
+    now = _steps(program, scene, prior, world_seeds, policy_seeds, exploration, start, span)
+    return ended(now._replace(curves={name: curve.stack() for name, curve in now.curves.items()}))
+
+
+def ended(now: Carried) -> Played:
+    """What was earned up to the last step; curves as tensors."""
+    return Played({name: tf.cumsum(curve, 0) for name, curve in now.curves.items()}, now.total, now.early, now.arms)
+
+
+def _begin(program: Program, scene: Scene, prior: Prior, world_seeds: Tensor) -> Carried:
+    """Before the first step."""
+    rules, replicas = program.rules, world_seeds.shape[0]
+    start, zeros = rules.start(scene, world_seeds), tf.zeros([replicas, scene.present.shape[1]], tf.float64)
+    none = {name: zeros for name in TOTALS if name in rules.earns}
+    curves = {name: _blank(program, world_seeds) for name in rules.earns}
+    pending = _nothing_yet(program, scene, start, world_seeds)
+    record = {name: zeros[:, 0] for name in rules.earns if program.records < program.steps}
+    unshown = tf.zeros([replicas, *scene.present.shape], tf.float64)
+    return Carried(
+        start, program.learner.start(prior, replicas), pending, none, none, {"shown": unshown, "clicks": unshown}, record, curves
+    )
+
+
+def _blank(program: Program, seeds: Tensor) -> tf.TensorArray:
+    """Room for a curve."""
+    return tf.TensorArray(tf.float64, program.records, element_shape=[seeds.shape[0]])
+
+
+def _steps(
+    program: Program,
+    scene: Scene,
+    prior: Prior,
+    world_seeds: Tensor,
+    policy_seeds: Tensor,
+    exploration: Tensor,
+    start: Carried,
+    span: tuple[Tensor, Tensor],
+) -> Carried:
+    """From before the span's first step to before its last."""
+    rules, learner = program.rules, program.learner
 
     def step(t: Tensor, now: Carried) -> tuple[Tensor, Carried]:
         offer = rules.offer(scene, now.world, world_seeds, t)
@@ -99,22 +172,14 @@ def _play(program: Program, scene: Scene, prior: Prior, world_seeds: Tensor, pol
         shares = _probabilities(program, prior, known, offer, policy_seeds, t, exploration)
         world, feedback, earned = rules.answer(scene, now.world, offer, shares, world_seeds, t)
         arms = {name: values + tf.cast(getattr(feedback, name), tf.float64) for name, values in now.arms.items()}
-        feedback, pending = _delayed(program.delay, feedback, now.pending)
+        feedback, pending = _delayed(program.delay, feedback, now.pending, world_seeds, t)
         total = {name: now.total[name] + earned[name] for name in now.total}
         early = {name: tf.where(t < program.early, total[name], now.early[name]) for name in total}
         record, curves = _recorded(program, t, earned, now)
         return t + 1, Carried(world, learner.update(now.learner, prior, feedback), pending, total, early, arms, record, curves)
 
-    start, zeros = rules.start(scene, world_seeds), tf.zeros([replicas, scene.present.shape[1]], tf.float64)
-    none = {name: zeros for name in TOTALS if name in rules.earns}
-    curves = {name: tf.TensorArray(tf.float64, program.records, element_shape=[replicas]) for name in rules.earns}
-    pending = _nothing_yet(program, scene, start, world_seeds)
-    record = {name: zeros[:, 0] for name in rules.earns if program.records < program.steps}
-    unshown = tf.zeros([replicas, *scene.present.shape], tf.float64)
-    arms = {"shown": unshown, "clicks": unshown}
-    carried = Carried(start, learner.start(prior, replicas), pending, none, none, arms, record, curves)
-    _, last = tf.while_loop(lambda t, _: t < program.steps, step, (tf.constant(0), carried), maximum_iterations=program.steps)
-    return Played({name: tf.cumsum(curve.stack(), 0) for name, curve in last.curves.items()}, last.total, last.early, last.arms)
+    first, last = span
+    return tf.while_loop(lambda t, _: t < last, step, (first, start), maximum_iterations=program.steps)[1]
 
 
 def _probabilities(program: Program, prior: Prior, known: Any, offer: Offer, seeds: Tensor, t: Tensor, exploration: Tensor) -> Tensor:
@@ -130,8 +195,10 @@ def _probabilities(program: Program, prior: Prior, known: Any, offer: Offer, see
     return each(lambda own: one(own[0], own[1], offer), (known, seeds))
 
 
-def _delayed(delay: int, feedback: Feedback, pending: Any) -> tuple[Feedback, Any]:
+def _delayed(delay: int | Late, feedback: Feedback, pending: Any, seeds: Tensor, t: Tensor) -> tuple[Feedback, Any]:
     """What the learner is told now, and what is on its way, [delay, ...]."""
+    if isinstance(delay, Late):
+        return passed(delay, feedback, pending, seeds, t)
     if delay == 0:
         return feedback, pending
     queued = tf.nest.map_structure(lambda waiting, new: tf.concat([waiting, new[None]], 0), pending, feedback)
@@ -146,6 +213,8 @@ def _nothing_yet(program: Program, scene: Scene, start: Any, seeds: Tensor) -> A
     offer = program.rules.offer(scene, start, seeds, t)
     shares = tf.zeros([seeds.shape[0], *offer.candidates.shape[-2:]])
     _, feedback, _ = program.rules.answer(scene, start, offer, shares, seeds, t)
+    if isinstance(program.delay, Late):
+        return nothing_waits(program.delay, feedback)
     return tf.nest.map_structure(lambda leaf: tf.zeros([program.delay, *leaf.shape], leaf.dtype), feedback)
 
 

@@ -7,7 +7,7 @@ hears of every event it could have caused, each by weight, and so learns from mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from recbayes.log import Log
@@ -28,7 +28,7 @@ def propensity(
     order: Literal["resampled", "logged"] = "resampled",
     events: int | None = None,
     batch: int = 1,
-    delay: int = 0,
+    delay: int | Mapping[str, float | str | Sequence[float]] = 0,
 ) -> StreamWorld:
     """A world from events with propensities.
 
@@ -37,10 +37,11 @@ def propensity(
       how: rejection with the bound 1 / p_min, or weighting.
       context: columns of the context; None: all features of the log but the item and its features.
       item_features: columns that belong to the item.
-      order: resampled, each replica draws events with replacement, so that intervals are over the log too; logged, in the log's order.
+      order: resampled, each replica draws events with replacement (those of a cluster together), so that intervals are over the log too;
+        logged, in the log's order.
       events: logged events that are passed; None: as many as the log has.
       batch: logged events before the learner hears of those that matched.
-      delay: steps from a batch to its feedback.
+      delay: steps from a batch to its feedback, or their distribution (`replay/delay.py`).
 
     Returns: the world.
     Raises: UserError if there are no propensities, or rejection would leave too few events.

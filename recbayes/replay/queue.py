@@ -19,6 +19,7 @@ from recbayes.log import Log
 from recbayes.log.counts import equal_rows
 from recbayes.replay import layout, outcomes
 from recbayes.replay.arms import first_of_each, item_codes, one_row_each, smallest_of_each
+from recbayes.replay.delay import Late, delay_fault, delay_of, says
 from recbayes.replay.faults import check
 from recbayes.replay.layout import Block, blocks
 from recbayes.replay.world import Feedback, Offer, Part, Rules, Scene
@@ -43,13 +44,18 @@ class QueueWorld(NamedTuple):
     horizon: Array
     clusters: Array
     steps: int
-    delay: int
+    delay: int | Late
     left_out: Mapping[str, int]
 
     @property
     def groups(self) -> int:
         """Number of groups that are replayed."""
         return len(self.horizon)
+
+    @property
+    def names(self) -> Array:
+        """Each arm's item in the log, or its number, [N]."""
+        return self.items if self.rows.item is None else self.rows.item
 
     @property
     def context_width(self) -> int:
@@ -60,6 +66,11 @@ class QueueWorld(NamedTuple):
     def feature_width(self) -> int:
         """Arms are known by their rows."""
         return 0
+
+    @property
+    def log_order(self) -> str:
+        """Outcomes are drawn anew in each replica, and intervals are over groups."""
+        return ""
 
     @property
     def clicks_only(self) -> bool:
@@ -110,7 +121,7 @@ class QueueWorld(NamedTuple):
         aside = "; ".join(f"{count:,} left out: {reason}" for reason, count in self.left_out.items() if count)
         return (
             f"<p><b>{self.kind}</b>: {self.groups:,} groups, {len(self.clicks):,} arms, {self.horizon.sum():,} decisions in {self.steps}"
-            f" updates{f', feedback {self.delay} steps late' if self.delay else ''}. {aside}</p>"
+            f" updates{says(self.delay)}. {aside}</p>"
         )
 
 
@@ -128,7 +139,14 @@ class Queues(NamedTuple):
     horizon: Tensor
 
 
-def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, distinct: Sequence[str] | None = None) -> QueueWorld:
+def queue(
+    log: Log,
+    *,
+    steps: int = 100,
+    delay: int | Mapping[str, float | str | Sequence[float]] = 0,
+    horizon: float = 1.0,
+    distinct: Sequence[str] | None = None,
+) -> QueueWorld:
     """A world from randomised experiments with counts or events.
 
     An arm is an item of a group, or a row where the log has no items; its rows are summed, and its features are those of its first row.
@@ -138,7 +156,7 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
     Args:
       log: rows to replay, with a group column.
       steps: updates; each group's horizon is cut into so many batches.
-      delay: steps from a batch to its feedback; 0: known before the next batch.
+      delay: steps from a batch to its feedback, 0: known before the next batch; or their distribution (`replay/delay.py`).
       horizon: share of the smallest arm's impressions that are played, in (0, 1].
       distinct: columns in which arms must differ; by default all features of the log, without any the item.
 
@@ -183,7 +201,7 @@ def queue(log: Log, *, steps: int = 100, delay: int = 0, horizon: float = 1.0, d
         horizon=length[kept],
         clusters=first_of_each(rows.clusters[0], segments),
         steps=steps,
-        delay=delay,
+        delay=delay_of(delay),
         left_out=left_out,
     )
 
@@ -213,12 +231,12 @@ def answer(
     return (clicks_left - clicks, impressions_left - shown), Feedback(shown, clicks), earned
 
 
-def _check(log: Log, steps: int, delay: int, horizon: float) -> None:
+def _check(log: Log, steps: int, delay: Any, horizon: float) -> None:
     if log.columns.group is None:
         raise UserError(f"queue: {log.source} has no group column, so nothing says which rows compete. Name it (columns.group).")
     faults = [
         (steps < 1, f"steps is {steps}, must be at least 1"),
-        (delay < 0, f"delay is {delay}, must be at least 0"),
+        delay_fault(delay),
         (not horizon > 0.0, f"horizon is {horizon}, must be a share in (0, 1] of the smallest arm's impressions"),
         (
             horizon > 1.0,

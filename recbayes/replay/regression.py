@@ -18,10 +18,11 @@ estimation (the root).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from recbayes.replay.world import NOTHING
 from recbayes.types import Tensor
 
 BLOCK = 64
@@ -35,6 +36,15 @@ class Regression(NamedTuple):
     mean: Tensor
     events: Tensor
     errors: Tensor
+
+
+class Decisions(NamedTuple):
+    """Decisions as regressions are told them. which: int32 [..., B]; x: [..., B, D]; reward, weight: [..., B]."""
+
+    which: Tensor
+    x: Tensor
+    reward: Tensor
+    weight: Tensor
 
 
 def unseen(replicas: int, regressions: int, width: int, precision: Tensor) -> Regression:
@@ -73,7 +83,7 @@ def _in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return tf.reshape(done, [x.shape[0], number * BLOCK, -1])[:, :decisions]
 
 
-def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor) -> Regression:
+def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor, joins: Any = NOTHING) -> Regression:
     """B decisions one after another.
 
     Args:
@@ -82,15 +92,54 @@ def told(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Te
       x: [R, B, D].
       reward: [R, B].
       weight: as how many decisions each counts, [R, B]; 0 changes nothing.
+      joins: whether the decision was told before with reward 0, and its reward comes now, bool [R, B]; nothing where none was.
     """
+    given = [values for values in (which, x, reward, weight, joins) if values is not NOTHING]
     if x.shape[1] == 1:
-        return _one(state, which[:, 0], x[:, 0], reward[:, 0], weight[:, 0])
-    columns = [tf.transpose(values, [1, 0, *range(2, len(values.shape))]) for values in (which, x, reward, weight)]
+        return _one(state, *(values[:, 0] for values in given))
+    columns = [tf.transpose(values, [1, 0, *range(2, len(values.shape))]) for values in given]
 
     def step(b: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return b + 1, *_one(Regression(*state), *(values[b] for values in columns))
 
     return Regression(*tf.while_loop(lambda b, *_: b < x.shape[1], step, (tf.constant(0), *state))[1:])
+
+
+def no_decisions(shape: list[int], width: int, dtype: tf.DType) -> Any:
+    """Room for the decisions of so many steps, [W, R, B]; nothing where it is for none."""
+    if not shape[0]:
+        return NOTHING
+    zeros = tf.zeros(shape, dtype)
+    return Decisions(tf.zeros(shape, tf.int32), tf.zeros([*shape, width], dtype), zeros, zeros)
+
+
+def kept(recent: Decisions, new: Decisions, place: Tensor) -> Decisions:
+    """Decisions of a step in the place of older ones."""
+    return Decisions(*(tf.tensor_scatter_nd_update(old, place[None, None], one[None]) for old, one in zip(recent, new, strict=True)))
+
+
+def anew(recent: Decisions, precision: Tensor, regressions: int) -> Regression:
+    """The regressions from these decisions alone, [W, R, B] each."""
+
+    def in_a_row(values: Tensor) -> Tensor:
+        values = tf.transpose(values, [1, 0, *range(2, values.shape.rank)])
+        return tf.reshape(values, [values.shape[0], -1, *values.shape[3:]])
+
+    return whole(Decisions(*map(in_a_row, recent)), precision, regressions)
+
+
+def whole(given: Decisions, precision: Tensor, regressions: int) -> Regression:
+    """The regressions [R, K] from all decisions at once, [R, T] each."""
+    x, reward = given.x, given.reward[:, None]
+    chosen = tf.one_hot(given.which, regressions, dtype=x.dtype) * given.weight[..., None]
+    chosen = tf.transpose(chosen, [0, 2, 1])  # [R, K, T]
+    inner = tf.stack([tf.matmul(x * chosen[:, arm, :, None], x, transpose_a=True) for arm in range(regressions)], 1)
+    inner += precision * tf.eye(x.shape[-1], dtype=x.dtype)
+    root = tf.linalg.triangular_solve(tf.linalg.cholesky(inner), tf.eye(x.shape[-1], batch_shape=inner.shape[:2], dtype=x.dtype))
+    half = tf.linalg.matvec(root, tf.matmul(chosen * reward, x))  # [R, K, D]
+    mean = tf.linalg.matvec(root, half, transpose_a=True)
+    errors = 0.5 * (tf.reduce_sum(chosen * tf.square(reward), -1) - tf.reduce_sum(tf.square(half), -1))
+    return Regression(root, mean, tf.reduce_sum(chosen, -1), tf.maximum(errors, 0.0))
 
 
 def forgotten(state: Regression, share: Tensor, precision: Tensor) -> Regression:
@@ -107,20 +156,28 @@ def forgotten(state: Regression, share: Tensor, precision: Tensor) -> Regression
     return Regression(root, mean, share * state.events, errors)
 
 
-def _one(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor) -> Regression:
-    """One decision of each replica: which [R], x [R, D], reward [R], weight [R]."""
+def _one(state: Regression, which: Tensor, x: Tensor, reward: Tensor, weight: Tensor, joins: Tensor | None = None) -> Regression:
+    """One decision of each replica: which [R], x [R, D], reward [R], weight [R], joins [R].
+
+    A reward that joins moves sum x r alone: P stays, mean += P x r, b += r (r - 2 x . mean - r x' P x) / 2.
+    """
     part = tf.sqrt(weight)
     x, reward = x * part[:, None], reward * part
     root, mean = (tf.gather(values, which, batch_dims=1) for values in (state.root, state.mean))
     v = tf.linalg.matvec(root, x)
     along = tf.linalg.matvec(root, v, transpose_a=True)  # P x
     more = 1.0 + tf.reduce_sum(v * v, -1)
-    error = reward - tf.reduce_sum(mean * x, -1)
+    guess = tf.reduce_sum(mean * x, -1)
+    error = reward - guess
     place = tf.stack([tf.range(x.shape[0]), which], 1)
     shrink = (v / (more + tf.sqrt(more))[:, None])[:, :, None] * along[:, None, :]
+    move, lost = error / more, 0.5 * error * error / more
+    if joins is not None:
+        shrink, weight = tf.where(joins[:, None, None], tf.zeros_like(shrink), shrink), tf.where(joins, tf.zeros_like(weight), weight)
+        move, lost = tf.where(joins, reward, move), tf.where(joins, 0.5 * reward * (reward - 2.0 * guess - reward * (more - 1.0)), lost)
     return Regression(
         tf.tensor_scatter_nd_sub(state.root, place, shrink),
-        tf.tensor_scatter_nd_add(state.mean, place, along * (error / more)[:, None]),
+        tf.tensor_scatter_nd_add(state.mean, place, along * move[:, None]),
         tf.tensor_scatter_nd_add(state.events, place, weight),
-        tf.tensor_scatter_nd_add(state.errors, place, 0.5 * error * error / more),
+        tf.tensor_scatter_nd_add(state.errors, place, lost),
     )

@@ -5,7 +5,7 @@ Unbiased for any policy, learning or not, on independent events (Li et al. 2011)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ def rejection(
     order: Literal["resampled", "logged"] = "resampled",
     events: int | None = None,
     batch: int = 1,
-    delay: int = 0,
+    delay: int | Mapping[str, float | str | Sequence[float]] = 0,
 ) -> StreamWorld:
     """A world from events whose arm was chosen uniformly among the candidates.
 
@@ -38,10 +38,11 @@ def rejection(
       log: a row a decision: item, clicks or reward, and propensity if there is one.
       context: columns of the context; None: all features of the log but the item and its features.
       item_features: columns that belong to the item.
-      order: resampled, each replica draws events with replacement, so that intervals are over the log too; logged, in the log's order.
+      order: resampled, each replica draws events with replacement (those of a cluster together), so that intervals are over the log too;
+        logged, in the log's order.
       events: logged events that are passed; None: as many as the log has.
       batch: logged events before the learner hears of those that matched.
-      delay: steps from a batch to its feedback.
+      delay: steps from a batch to its feedback, or their distribution (`replay/delay.py`).
 
     Returns: the world.
     Raises: UserError if the log was not uniform, or has too few rows.

@@ -21,6 +21,7 @@ from recbayes.policies import Policy
 from recbayes.policies.base import CONTROL
 from recbayes.replay.controls import guarded
 from recbayes.replay.counts import counts
+from recbayes.replay.delay import told
 from recbayes.replay.density import density
 from recbayes.replay.jobs import Job, early_steps, jobs, kept
 from recbayes.replay.learner import Bound, Learner, nothing
@@ -31,6 +32,8 @@ from recbayes.types import Array, UserError
 
 CHECKPOINTS = 20
 """Points of the horizon at which results are kept."""
+ROOM, MOST = 1 << 26, 1 << 29
+"""Numbers that learners of a chunk may keep by default (256 MB in float32, some times as much while they are updated), and of a replica."""
 
 
 def replay(
@@ -75,8 +78,9 @@ def replay(
     _check(policies, seeds, replica_chunk)
     place, workers = _device(device)
     policies = guarded([policy._replace(learner=_learner(policy)) for policy in policies], controls)
-    width = _width(world, seeds, replica_chunk, place)
-    work = jobs(world, policies, _bind(world, policies), seeds, seed, width)
+    bound = _bind(world, policies)
+    width = _width(world, bound, seeds, replica_chunk, place)
+    work = jobs(world, policies, bound, seeds, seed, width)
     played: dict[str, list[tuple[Job, Played]]] = {policy.name: [] for policy in policies}
     folder = None if checkpoint is None else Path(checkpoint)
     for done, (job, chunk) in enumerate(_finished(world, work, place, workers, folder), 1):
@@ -118,6 +122,11 @@ def _learner(policy: Policy) -> Learner:
     """A policy's learner; a fitted model stands for the density learner, and uniform does not look at what it is told."""
     learner = policy.learner
     if isinstance(learner, Learner):
+        if policy.of_rates and not learner.of_rates:
+            raise UserError(
+                f"replay: {policy.name}: {policy.kind} reckons with click rates in (0, 1), and {learner.kind} learns a reward of any size."
+                " Use ucb or thompson over it, or counts or density as the learner."
+            )
         return learner
     if policy.kind == "uniform":
         return nothing()
@@ -139,12 +148,23 @@ def _bind(world: World, policies: Sequence[Policy]) -> dict[str, Bound]:
     return {policy.name: bound[policy.learner.identity] for policy in policies}
 
 
-def _width(world: World, seeds: int, asked: Literal["auto"] | int, place: str) -> int:
-    """Replicas a chunk: a few on a CPU, so that a step's numbers stay in its cache; many on a GPU."""
+def _width(world: World, bound: Mapping[str, Bound], seeds: int, asked: Literal["auto"] | int, place: str) -> int:
+    """Replicas a chunk: a few on a CPU, so that a step's numbers stay in its cache; many on a GPU; as many as learners leave room for.
+
+    Raises: UserError if one replica of a learner takes more than `MOST` numbers.
+    """
+    large = max(bound, key=lambda name: bound[name].numbers)
+    numbers = bound[large].numbers
+    if numbers > MOST:
+        raise UserError(
+            f"replay: the learner of {large} keeps {numbers:,} numbers a replica, at most {MOST:,} are taken. Name fewer columns of the"
+            " context, or use `shared` over features of the items."
+        )
     if asked != "auto":
         return asked
     cells = sum(part.scene.present.size for part in world.parts())
-    return int(np.clip((1 << 15 if "CPU" in place else 1 << 20) // cells, 1, seeds))
+    most, room = (1 << 15, ROOM) if "CPU" in place else (1 << 20, 16 * ROOM)
+    return int(np.clip(min(most // cells, room // max(numbers, 1)), 1, seeds))
 
 
 def _finished(world: World, work: list[Job], place: str, workers: int, folder: Path | None) -> Iterator[tuple[Job, Played]]:
@@ -179,7 +199,7 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
             "world": world.kind,
             **world.about(),
             "steps": world.steps,
-            "delay": world.delay,
+            "delay": told(world.delay),
             "seeds": seeds,
             "seed": seed,
             "learners": {policy.name: policy.learner.kind for policy in policies},
@@ -187,6 +207,7 @@ def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[
         uncertain=frozenset(policy.name for policy in policies if policy.uncertain and not policy.is_control),
         arms=_arms(world, played, seeds),
         controls={stem: f"{stem}{CONTROL}" for stem in names if f"{stem}{CONTROL}" in names},
+        log_order=world.log_order,
     )
 
 
@@ -203,7 +224,7 @@ def _by_group(world: World, chunks: Sequence[tuple[Job, Played]], seeds: int, wh
 
 def _arms(world: World, played: Mapping[str, list[tuple[Job, Played]]], seeds: int) -> pd.DataFrame:
     """Showings and clicks of each arm under each policy, means over replicas."""
-    item = np.asarray(world.items) if world.rows is None or world.rows.item is None else world.rows.item
+    item = np.asarray(world.names)
     frames = []
     for name, chunks in played.items():
         sums = np.zeros((2, len(world.segments)))

@@ -35,7 +35,7 @@ class Result:
     groups that are resampled together, [G]. explorations: each policy's setting, None for those without. baselines: the greedy policy
     over each policy's own learner, if it was replayed. about: world and seeds. controls: each policy's shuffled control, if it was
     replayed. uncertain: policies that look at more than means. arms: a row a (policy, arm): group, item, showings and clicks, means over
-    replicas.
+    replicas. log_order: as the world's: whether replicas are resamples or passes of one log, which intervals depend on.
     """
 
     rows: pd.DataFrame
@@ -50,6 +50,7 @@ class Result:
     controls: Mapping[str, str] = dataclasses.field(default_factory=dict)
     uncertain: frozenset[str] = frozenset()
     arms: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    log_order: str = ""
 
     @property
     def policies(self) -> list[str]:
@@ -65,8 +66,11 @@ class Result:
     @property
     def best(self) -> str:
         """The policy with the most clicks, controls aside."""
-        played = (name for name in self.policies if name not in self.controls.values())
-        return max(played, key=lambda name: self.expected[name].mean(0).sum())
+        return max((name for name in self.policies if name not in self.controls.values()), key=self.earned)
+
+    def earned(self, name: str) -> float:
+        """Expected clicks of a policy over the horizon, all groups, mean over replicas."""
+        return float(self.expected[name].mean(0).sum())
 
     def over_uniform(self, name: str, *, early: bool = False) -> Lift:
         """Lift over the uniform policy's exact expectation, over the horizon or its first tenth."""
@@ -87,7 +91,7 @@ class Result:
     def sequence(self, name: str, other: str) -> Sequential:
         """The lift of one policy over another as groups come in, with intervals that hold however often one looks.
 
-        Over replicas where the world is one group.
+        Over replicas where the world is one group; infinite where it is one log, of which more replicas tell nothing new.
 
         Args:
           name: the policy.
@@ -96,7 +100,7 @@ class Result:
         Raises: UserError for a policy that was not replayed.
         """
         self.compare(name, other)
-        return running(self.expected[name], self.expected[other], self._resamples.codes)
+        return running(self.expected[name], self.expected[other], self._codes, self.log_order)
 
     @functools.cached_property
     def comparisons(self) -> list[Comparison]:
@@ -106,7 +110,8 @@ class Result:
         pairs += [(name, control) for name, control in self.controls.items()]
         return judged(
             [(name, other, self.compare(name, other), self.expected[name], self.expected[other]) for name, other in pairs],
-            self._resamples.codes,
+            self._codes,
+            self.log_order,
         )
 
     def summary(self) -> pd.DataFrame:
@@ -131,7 +136,7 @@ class Result:
             **about,
             "reference": self.greedy,
             "policies": figures,
-            "comparisons": {"over": over(self._resamples.codes), "multiplicity": family, "pairs": pairs},
+            "comparisons": {"over": over(self._codes, self.log_order), "multiplicity": family, "pairs": pairs},
             "controls": {c.policy: {"control": c.other, "helps": c.verdict == "better", "says": says(c)} for c in self._against_controls},
         }
 
@@ -249,7 +254,12 @@ class Result:
 
     @functools.cached_property
     def _resamples(self) -> Resamples:
-        return Resamples.of(self.clusters)
+        return Resamples.of(self.clusters, of_log=self.log_order == "resampled")
+
+    @functools.cached_property
+    def _codes(self) -> Array:
+        """Cluster of each group, in the world's order; all of them, where `Resamples` pools many."""
+        return np.unique(self.clusters, return_inverse=True)[1]
 
     def _lift(self, name: str, other: str | None, early: bool) -> Lift:
         clicks = self.early if early else self.expected

@@ -110,8 +110,10 @@ def fieller(mean_a: Array, mean_b: Array, spread: list[Array], bound: Array) -> 
     return np.where(known, low, -np.inf), np.where(known, high, np.inf)
 
 
-def paired_p(clicks: Array, reference: Array) -> float:
+def paired_p(clicks: Array, reference: Array, *, of_log: bool = False) -> float:
     """Two-sided p of no difference between paired clicks of clusters [N]: Student's; 1 where they never differ or there is one.
+
+    of_log: the N are resamples of one log, whose spread is the error however many they are (`intervals.over_replicas`).
 
     >>> round(paired_p(np.array([2.0, 3.0, 4.0, 5.0]), np.array([1.0, 1.0, 3.0, 3.0])), 4)
     0.0138
@@ -120,7 +122,8 @@ def paired_p(clicks: Array, reference: Array) -> float:
     deviation = float(apart.std(ddof=1)) if len(apart) > 1 else 0.0
     if deviation == 0.0:
         return 1.0
-    return float(2.0 * stats.t.sf(abs(apart.mean()) / deviation * np.sqrt(len(apart)), len(apart) - 1))
+    error = deviation * np.sqrt(1.0 / len(apart) + of_log)
+    return float(2.0 * stats.t.sf(abs(apart.mean()) / error, len(apart) - 1))
 
 
 def holm(p: Array) -> Array:

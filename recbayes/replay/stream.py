@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.log import Log
+from recbayes.replay.delay import Late, delay_fault, says
 from recbayes.replay.outcomes import uniforms
 from recbayes.replay.world import NOTHING, Events, Feedback, Part, Rules, Scene
 from recbayes.types import Array, Clock, Tensor
@@ -24,22 +25,23 @@ OPTIMUM_KNOWN = ("clicks", "expected_clicks", "regret", "uniform_clicks", "unifo
 class StreamWorld(NamedTuple):
     """A stream of decisions among arms that are numbered once and for all. Built by `wheel`, `classification` and others.
 
-    kind: the function that built it; names: of the arms; events: decisions; batch: decisions a step; delay: in steps; context_width,
-    feature_width: numbers in a context and in an arm's features; clicks_only: rewards are 0 or 1; data: what the functions need, NumPy
-    arrays; rules: the functions; notes: what results say of it besides.
+    kind: the function that built it; names: of the arms; events: decisions; batch: decisions a step; delay: in steps, or their law;
+    context_width, feature_width: numbers in a context and in an arm's features; clicks_only: rewards are 0 or 1; data: what the functions
+    need, NumPy arrays; rules: the functions; notes: what results say of it besides; log_order: how replicas pass the rows of one log.
     """
 
     kind: str
     names: tuple[str, ...]
     events: int
     batch: int
-    delay: int
+    delay: int | Late
     context_width: int
     feature_width: int
     clicks_only: bool
     data: Any
     rules: Rules
     notes: Mapping[str, Any]
+    log_order: str = ""
 
     @property
     def steps(self) -> int:
@@ -85,7 +87,7 @@ class StreamWorld(NamedTuple):
         return {"groups": 1, "groups_left_out": 0, "left_out": {}, "arms": len(self.names), "decisions": self.events, **self.notes}
 
     def _repr_html_(self) -> str:
-        late = f", feedback {self.delay} steps late" if self.delay else ""
+        late = says(self.delay)
         batches = f" in batches of {self.batch:,}" if self.batch > 1 else ""
         return f"<p><b>{self.kind}</b>: {len(self.names):,} arms, {self.events:,} decisions{batches}{late}.</p>"
 
@@ -96,10 +98,16 @@ def places(t: Tensor, batch: int, events: int) -> tuple[Tensor, Tensor]:
     return place, place < events
 
 
-def clock(t: Tensor, replicas: int, batch: int, events: int) -> Clock:
-    """Where a step's decisions stand, each [R, B]."""
+def clock(t: Tensor, replicas: int, batch: int, events: int, share: Any = 1.0) -> Clock:
+    """Where a step's decisions stand, each [R, B].
+
+    share: of the decisions, those that the policy is expected to take itself: it reckons with them, and with an update for each batch of
+    at least one of them.
+    """
     left, shape = tf.cast(events - t * batch, tf.float32), [replicas, batch]
-    return Clock(tf.fill(shape, tf.cast(t, tf.float32)), tf.fill(shape, left), tf.fill(shape, tf.minimum(left, float(batch))))
+    done, size = (tf.cast(number, tf.float32) * share for number in (t * batch, batch))
+    size = tf.maximum(size, 1.0)
+    return Clock(*(tf.fill(shape, value) for value in (done / size, left * share, tf.minimum(left, size))))
 
 
 def luck(seeds: Tensor, places: Tensor, kinds: int) -> list[Tensor]:
@@ -146,10 +154,10 @@ def at(values: Tensor, arm: Tensor) -> Tensor:
     return tf.reduce_sum(tf.where(chosen, values, tf.zeros_like(values)), -1)
 
 
-def stream_faults(events: int, batch: int, delay: int) -> list[tuple[bool, str]]:
+def stream_faults(events: int, batch: int, delay: Any, *, clicks_only: bool) -> list[tuple[bool, str]]:
     """What may be wrong with the settings that all streams have."""
     return [
         (events < 1, f"events is {events}, must be at least 1"),
         (batch < 1, f"batch is {batch}, must be at least 1"),
-        (delay < 0, f"delay is {delay}, must be at least 0"),
+        delay_fault(delay, clicks_only=clicks_only),
     ]

@@ -13,7 +13,7 @@ it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from recbayes import random
 from recbayes.log import Log
 from recbayes.replay import layout, outcomes
 from recbayes.replay.arms import first_of_each, item_codes, one_row_each, smallest_of_each
+from recbayes.replay.delay import Late, delay_fault, delay_of, says
 from recbayes.replay.faults import check
 from recbayes.replay.layout import Block, blocks
 from recbayes.replay.world import Feedback, Offer, Part, Rules, Scene
@@ -51,10 +52,15 @@ class TwinWorld(NamedTuple):
     horizon: Array
     clusters: Array
     steps: int
-    delay: int
+    delay: int | Late
     half_life: float
     drift: float
     left_out: Mapping[str, int]
+
+    @property
+    def names(self) -> Array:
+        """Each arm's item in the log, or its number, [N]."""
+        return self.items if self.rows.item is None else self.rows.item
 
     @property
     def context_width(self) -> int:
@@ -65,6 +71,11 @@ class TwinWorld(NamedTuple):
     def feature_width(self) -> int:
         """Arms are known by their rows."""
         return 0
+
+    @property
+    def log_order(self) -> str:
+        """Each replica lives in a truth."""
+        return ""
 
     @property
     def clicks_only(self) -> bool:
@@ -125,7 +136,7 @@ class TwinWorld(NamedTuple):
     def _repr_html_(self) -> str:
         return (
             f"<p><b>{self.kind}</b>: {len(self.horizon):,} groups, {len(self.segments):,} arms with {len(self.logits)} sets of true click"
-            f" rates, {self.horizon.sum():,} decisions in {self.steps} updates</p>"
+            f" rates, {self.horizon.sum():,} decisions in {self.steps} updates{says(self.delay)}</p>"
         )
 
 
@@ -153,7 +164,7 @@ def twin(
     fitted: Any,
     *,
     steps: int = 100,
-    delay: int = 0,
+    delay: int | Mapping[str, float | str | Sequence[float]] = 0,
     horizon: float = 1.0,
     decisions: int | None = None,
     arrivals: float = 0.0,
@@ -168,7 +179,7 @@ def twin(
       log: rows whose groups and items are played. Without a group column all items compete with each other.
       fitted: a model with `densities(log, draws=, seed=)` and `group_effect`; the truth is drawn from it.
       steps: updates; each group's horizon is cut into so many batches.
-      delay: steps from a batch to its feedback; 0: known before the next batch.
+      delay: steps from a batch to its feedback, 0: known before the next batch; or their distribution (`replay/delay.py`).
       horizon: decisions of a group, as a multiple of its smallest arm's impressions in the log; 1 is as long as the queue world's.
       decisions: of each group, in place of the horizon.
       arrivals: share of the arms (of a group's third and later ones) that come after the start, at any step alike.
@@ -210,7 +221,7 @@ def twin(
         horizon=length[kept],
         clusters=first_of_each(rows.clusters[0], segments) if rows.columns.group is not None else np.zeros(1, np.int32),
         steps=steps,
-        delay=delay,
+        delay=delay_of(delay),
         half_life=half_life,
         drift=drift,
         left_out=left_out,
@@ -280,7 +291,7 @@ def answer(
 
 def _check(
     steps: int,
-    delay: int,
+    delay: Any,
     horizon: float,
     decisions: int | None,
     arrivals: float,
@@ -290,7 +301,7 @@ def _check(
 ) -> None:
     faults = [
         (steps < 1, f"steps is {steps}, must be at least 1"),
-        (delay < 0, f"delay is {delay}, must be at least 0"),
+        delay_fault(delay),
         (not horizon > 0.0, f"horizon is {horizon}, must be above 0: a multiple of the smallest arm's impressions"),
         (decisions is not None and decisions < 1, f"decisions is {decisions}, must be at least 1"),
         (not 0.0 <= arrivals <= 1.0, f"arrivals is {arrivals}, must be a share in [0, 1]"),

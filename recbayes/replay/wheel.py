@@ -10,6 +10,7 @@ Source: Riquelme, Tucker and Snoek 2018, Deep Bayesian bandits showdown, arXiv:1
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.replay import stream
+from recbayes.replay.delay import delay_of
 from recbayes.replay.faults import check
 from recbayes.replay.stream import StreamWorld
 from recbayes.replay.world import Feedback, Offer, Rules, Scene
@@ -25,14 +27,16 @@ from recbayes.types import Tensor
 INNER, SAFE, OUTER, NOISE = 1.0, 1.2, 50.0, 0.01
 
 
-def wheel(*, delta: float = 0.5, events: int = 80_000, batch: int = 1, delay: int = 0) -> StreamWorld:
+def wheel(
+    *, delta: float = 0.5, events: int = 80_000, batch: int = 1, delay: int | Mapping[str, float | str | Sequence[float]] = 0
+) -> StreamWorld:
     """The wheel of five arms.
 
     Args:
       delta: radius within which the first arm is best, in (0, 1).
       events: decisions.
       batch: decisions before the learner hears of them.
-      delay: steps from a batch to its feedback.
+      delay: steps from a batch to its feedback, or their distribution (`replay/delay.py`).
 
     Returns: the world; its optimum is known, rewards are numbers.
     Raises: UserError if a setting is out of range.
@@ -41,12 +45,12 @@ def wheel(*, delta: float = 0.5, events: int = 80_000, batch: int = 1, delay: in
     100
     """
     inside = (not 0.0 < delta < 1.0, f"delta is {delta}, must be in (0, 1)")
-    check("wheel", [inside, *stream.stream_faults(events, batch, delay)])
+    check("wheel", [inside, *stream.stream_faults(events, batch, delay, clicks_only=False)])
     size: dict[str, Any] = {"events": events, "batch": batch}
     rules = Rules(("wheel", events, batch), True, stream.OPTIMUM_KNOWN, start, partial(offer, **size), partial(answer, **size))
     notes = {"delta": delta, "rewards": "numbers"}
     names = ("safe", *(f"quadrant {number}" for number in range(1, 5)))
-    return StreamWorld("wheel", names, events, batch, delay, 2, 0, False, np.float32(delta), rules, notes)
+    return StreamWorld("wheel", names, events, batch, delay_of(delay), 2, 0, False, np.float32(delta), rules, notes)
 
 
 def start(scene: Scene, seeds: Tensor) -> Any:

@@ -36,7 +36,8 @@ class Events(NamedTuple):
     """Decisions one by one, for learners that need more than counts.
 
     weight: [R, B], 0 where nothing is to be learnt; arm: int32 [R, B]; reward: [R, B]; context: [R, B, C], or nothing; features: those of
-    the arm that was shown, [R, B, D], or nothing.
+    the arm that was shown, [R, B, D], or nothing. Where they come late (`delay`), place: number of each decision, int32 [R, B]; joins:
+    whether only its reward is new, and the decision was told before with reward 0, bool [R, B]; each nothing where none is late.
     """
 
     weight: Tensor
@@ -44,6 +45,8 @@ class Events(NamedTuple):
     reward: Tensor
     context: Any = NOTHING
     features: Any = NOTHING
+    place: Any = NOTHING
+    joins: Any = NOTHING
 
 
 class Feedback(NamedTuple):
@@ -107,8 +110,8 @@ class World(Protocol):
         """Updates."""
 
     @property
-    def delay(self) -> int:
-        """Steps from a decision to its feedback; 0: known before the next step."""
+    def delay(self) -> Any:
+        """Steps from a decision to its feedback, 0: known before the next step; or their distribution (`delay.Late`)."""
 
     @property
     def rules(self) -> Rules:
@@ -127,6 +130,10 @@ class World(Protocol):
         """Number of each arm's item, equal for an item that is in several groups, int32 [N]."""
 
     @property
+    def names(self) -> Any:
+        """What each arm is called, [N]: its item, or its number where items have no names."""
+
+    @property
     def clusters(self) -> Array:
         """Groups that are resampled together, int32 [G]."""
 
@@ -137,6 +144,10 @@ class World(Protocol):
     @property
     def feature_width(self) -> int:
         """Numbers in an arm's features; 0: it has none."""
+
+    @property
+    def log_order(self) -> str:
+        """How a replica passes the rows of one log: `resampled` or `logged`; empty where each replica is a world of its own."""
 
     @property
     def clicks_only(self) -> bool:

@@ -35,7 +35,7 @@ def decide(run: Run) -> Decision:
     record = (run.simulation or {})["policies"][chosen.name]
     if "regret_over_uniform" in record:
         words = f"{chosen.name} is at {percent(record['regret_over_uniform'], 2)} of uniform's regret, where the optimum is known."
-        return Decision(words, "", "", "", trust(run), chosen)
+        return Decision(words, "", "", "", trust(run), chosen, control(run))
     if record.get("verdict") == "do_not_trust":
         words = f"Nothing can be said of {chosen.name} yet: {record['reason']}."
         return Decision(words, "", "", "", trust(run), chosen)

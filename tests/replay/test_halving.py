@@ -63,6 +63,7 @@ def test_auto_is_the_family():
     wanted = {name for policy in rb.policy_family("density") for name in [one.name for one in policy.members]}
     assert {policy.name for policy in modelled.policies} == wanted
     assert modelled.choose == "halving"
+    assert {policy.kind for policy in rb.policy_family(rb.linear_learner())} == {"uniform", "greedy", "ucb", "thompson"}
     assert {policy.learner.settings["prior"] for policy in parse(bare).simulate.policies if policy.learner} == {"page"}
     assert parse({**bare, "simulate": {**simulate, "choose": "all"}}).simulate.choose == "all"
 

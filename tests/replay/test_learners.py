@@ -54,6 +54,17 @@ def test_counts_fade():
     np.testing.assert_allclose(state.impressions, 28.0)
 
 
+def test_a_window_is_the_last_updates():
+    """Clicks of the last two updates count, older ones not at all; the sums are exact."""
+    bound = rb.counts(window=2).bind(rb.queue(pages()))
+    prior = Prior(None, (), tf.ones([2, 1], tf.bool))
+    state = bound.start(prior, 1)
+    for clicks, known in zip((8.0, 4.0, 1.0, 3.0), (8.0, 12.0, 5.0, 4.0)):
+        state = bound.update(state, prior, Feedback(tf.fill([1, 2, 1], 16.0), tf.fill([1, 2, 1], clicks)))
+        np.testing.assert_array_equal(bound.look(state, prior, None).clicks, known)
+    np.testing.assert_array_equal(bound.look(state, prior, None).impressions, 32.0)
+
+
 def test_a_fitted_prior_is_that_of_the_training_log():
     """Before any feedback every arm is the training log's beta; nothing of the replayed log is used."""
     world, train = rb.queue(pages(seed=1)), pages(groups=80, seed=2)
@@ -161,6 +172,9 @@ def test_point_densities_never_learn():
         (lambda: rb.density(Model(), draws=0), "draws is 0"),
         (lambda: rb.counts(discount=0.0), r"counts: discount is 0.0, must be in \(0, 1\]"),
         (lambda: rb.density(Model(), discount=2.0), "density: discount is 2.0"),
+        (lambda: rb.counts(window=0), "counts: window is 0, must be at least 1 update"),
+        (lambda: rb.density(Model(), window=3, discount=0.5), "density: window and discount are two ways to forget"),
+        (lambda: rb.counts(window=9).bind(rb.queue(pages(), steps=9)), "window is 9, the queue world has 9 steps, so nothing"),
     ],
 )
 def test_settings_out_of_range_say_so(build, message):

@@ -15,6 +15,8 @@ from recbayes.policies.shares import TIE
 from recbayes.replay import numbers, regression, scores, stream
 from recbayes.replay.jobs import jobs, play, streams
 from recbayes.replay.learner import Prior
+from recbayes.replay.linear import Form, Settings
+from recbayes.replay.world import Events
 
 EVENTS, ARMS = 80, 4
 
@@ -77,6 +79,17 @@ def test_equals_the_sequential_reference(kind, exploration):
     assert len(np.unique(got.round(6))) > ARMS  # several arms and labels were met
 
 
+def test_what_cannot_be_is_said():
+    """A forgetting that never comes would be an option that does nothing; a context too wide for memory would end the machine's work."""
+    with pytest.raises(
+        rb.UserError, match="forget_every is 100, the classification world has 80 steps, so nothing would ever be forgotten"
+    ):
+        rb.replay(small()[2], [rb.ucb(rb.linear_learner(discount=0.9))])
+    wide = rb.classification(pd.DataFrame({"word": range(2000), "label": range(2000)}).astype(str), label="label", events=10)
+    with pytest.raises(rb.UserError, match=r"the learner of linear/ucb keeps 8,012,004,000 numbers a replica"):
+        rb.replay(wide, [rb.ucb(rb.linear_learner())])
+
+
 def test_a_replica_does_not_depend_on_its_chunk():
     """The same bits wherever it stands in a chunk."""
     np.testing.assert_array_equal(played("ucb", 1.0, (0, 1))[:, 0], played("ucb", 1.0, (5, 0))[:, 1])
@@ -132,6 +145,31 @@ def test_forgetting_is_a_weight():
     np.testing.assert_allclose(mean[0, :, 0], 0.0)
     _, many = regression.seen(state, tf.constant(np.tile(x, (27, 1))[None]))  # 135 decisions: in blocks, the last one padded
     np.testing.assert_allclose(many[0, :, 1], np.tile(square[0, :, 1], 27), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_window_is_the_last_decisions(shared):
+    """Seven batches of two, forgetting every second: regressions equal those of the window's decisions alone, in float64."""
+    rng = np.random.default_rng(3)
+    form = Form(shared, False, True, 0, 2, 3)
+    settings = Settings(*(tf.constant(value, tf.float64) for value in (0.5, 6.0, 6.0, 1.0, 1.0)))
+    x, which, reward = (
+        rng.normal(size=(7, 1, 2, 3)),
+        rng.integers(0, 1 if shared else 2, (7, 1, 2)).astype(np.int32),
+        rng.normal(size=(7, 1, 2)),
+    )
+    number = 1 if shared else 2
+    state = form.start(settings, 1, number, 3, lanes=2)
+    for t in range(7):
+        events = Events(tf.ones([1, 2]), tf.constant(which[t]), tf.constant(reward[t]))
+        state = form.told(state, events.arm, tf.constant(x[t]), events, settings)
+        first = max(0, t - 2 - (t % 2 == 0))
+        rows = (tf.constant(np.concatenate(v[first : t + 1], 1)) for v in (which, x, reward, np.ones((7, 1, 2))))
+        want = regression.told(regression.unseen(1, number, 3, settings.precision), *rows)
+        for ours, theirs in zip(state.regression[1:], want[1:]):
+            np.testing.assert_allclose(ours, theirs, atol=1e-10)
+        covariances = [np.einsum("rkji,rkjl->rkil", one.root, one.root) for one in (state.regression, want)]
+        np.testing.assert_allclose(*covariances, atol=1e-10)
 
 
 def test_draws_with_learnt_noise_are_students():

@@ -1,6 +1,7 @@
 """The cost planner: clicks behind greedy step by step and item by item, against sums by hand."""
 
 import functools
+import json
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,16 @@ def test_a_cost_that_is_not(policy, paid_back, words):
     plan = planned(rows([10, 20, 30, 40], policy), ARMS, "ucb", "greedy")
     assert plan.paid_back == paid_back
     assert words in plan.says()
+
+
+def test_what_is_not_known_is_no_figure():
+    """Before a replica's first match its clicks are unknown, and where uniform earns nothing there is no share of it: null, valid JSON."""
+    early = rows([10, 20, 30, 40], [8, 14, 30, 44])
+    early.loc[(early.policy == "ucb") & (early.share == early.share.min()) & (early.seed == early.seed.min()), "expected_clicks"] = np.nan
+    figures = planned(early.assign(uniform_clicks=0.0), ARMS, "ucb", "greedy").to_json()
+    assert [row["behind"] for row in figures["by_step"]] == [6.0, 0.0, -4.0]
+    assert {row["of_uniform"] for row in figures["by_step"]} == {None}
+    json.dumps(figures, allow_nan=False)
 
 
 def test_days_are_updates():

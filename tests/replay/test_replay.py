@@ -258,6 +258,8 @@ def test_the_model_beats_what_knows_nothing():
         ([rb.uniform()], {"device": "tpu"}, "must be auto, cpu or gpu"),
         ([rb.uniform()], {"device": "gpu"}, "TensorFlow finds none"),
         ([rb.greedy("neural")], {}, "has the learner 'neural'"),
+        ([rb.quantile_ucb(rb.linear_learner())], {}, "linear/quantile_ucb: quantile_ucb reckons with click rates in .0, 1., and linear"),
+        ([rb.knowledge_gradient(rb.neural_linear_learner())], {}, "neural_linear learns a reward of any size. Use ucb or thompson"),
     ],
 )
 def test_mistakes_say_so(policies, settings, message):

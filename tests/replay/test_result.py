@@ -1,5 +1,6 @@
 """Figures of a replay: lifts, pairs, curves, and the contract of simulation.json and simulation.parquet."""
 
+import dataclasses
 import functools
 import json
 
@@ -130,6 +131,16 @@ def test_many_clusters_are_cheap_and_alike():
     base, clicks = np.full(20_000, 10.0), rng.normal(11, 3, 20_000)
     _, (low, high), _ = Resamples.of(np.arange(20_000)).lift(clicks[None], base[None])
     np.testing.assert_allclose(high - low, 2 * 1.96 * 0.3 / np.sqrt(20_000), rtol=0.1)
+
+
+def test_a_sequence_looks_after_every_group_however_many():
+    """Pooled for the bootstrap, 6,000 groups are still 6,000 looks, in their order: `decided` counts groups."""
+    rng = np.random.default_rng(0)
+    base = rng.gamma(4.0, 5.0, (2, 6000))
+    whole = dataclasses.replace(result(), expected={"a": 1.3 * base, "b": base}, clusters=np.arange(6000), uniform=base.mean(0))
+    found = whole.sequence("a", "b")
+    assert len(found.lift) == 6000
+    np.testing.assert_allclose(found.lift[0], 0.3)
 
 
 def test_one_cluster_has_only_replicas():

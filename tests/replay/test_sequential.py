@@ -108,6 +108,7 @@ def test_paired_p_is_students():
     a, b = rng.normal(1, 1, (2, 30))
     np.testing.assert_allclose(paired_p(a, b), stats.ttest_rel(a, b).pvalue)
     assert paired_p(a, a) == 1.0
+    assert paired_p(a, b, of_log=True) > paired_p(a, b)
     assert paired_p(a[:1], b[:1]) == 1.0
 
 

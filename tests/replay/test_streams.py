@@ -1,11 +1,15 @@
 """Worlds of single decisions: the wheel and classification, their optimum and uniform's regret, bad tables."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from helpers import recbayes
 
 import recbayes as rb
+from recbayes.config import parse
 from recbayes.replay import stream
 from recbayes.replay.wheel import means
 
@@ -102,7 +106,14 @@ def test_an_arm_of_probability_zero_is_never_shown():
         ({"label": "kind", "order": "shuffled", "events": 1000}, "events is 1,000, the table has 300 rows"),
         ({"label": "kind", "batch": 0, "delay": -1}, "batch is 0, must be at least 1; delay is -1"),
         ({"label": "kind", "payoffs": {"eat": {"big": 1}}}, "payoffs has 1 arms.*payoffs.eat is for the labels"),
-        ({"label": "kind", "payoffs": {"a": {"big": [1, 2, 3], "small": 1}, "b": {"big": 1, "small": 1}}}, "must be a number, or two"),
+        (
+            {"label": "kind", "payoffs": {"a": {"big": [1, 2, 3], "small": 1}, "b": {"big": 1, "small": 1}}},
+            "must be a finite number, or two",
+        ),
+        (
+            {"label": "kind", "payoffs": {"a": {"big": "five", "small": 1}, "b": {"big": 1, "small": 1}}},
+            "payoffs.a has .'five'., must be a",
+        ),
     ],
 )
 def test_bad_tables_say_so(settings, message):
@@ -115,6 +126,11 @@ def test_holes_and_missing_files_say_so(tmp_path):
     """A hole would be a number of its own."""
     with pytest.raises(rb.UserError, match=r"holes in size \(1\): fill them or drop the rows"):
         rb.classification(table().assign(size=lambda t: t["size"].mask(t.index == 3)), label="kind")
+    with pytest.raises(rb.UserError, match="the table has infinite numbers in size"):
+        rb.classification(table().assign(size=lambda t: t["size"].mask(t.index == 3, np.inf)), label="kind")
+    names = pd.DataFrame({"name": np.arange(2001).astype(str), "kind": ["a", "b", "c"] * 667})
+    with pytest.raises(rb.UserError, match="name make a context of 2,001 numbers, at most 2,000 are taken"):
+        rb.classification(names, label="kind")
     with pytest.raises(rb.UserError, match="no such file"):
         rb.classification(tmp_path / "none.csv", label="kind")
     (tmp_path / "bad.parquet").write_text("no parquet")
@@ -122,3 +138,40 @@ def test_holes_and_missing_files_say_so(tmp_path):
         rb.classification(tmp_path / "bad.parquet", label="kind")
     with pytest.raises(rb.UserError, match=r"delta is 1.0, must be in \(0, 1\); events is 0"):
         rb.wheel(delta=1.0, events=0)
+
+
+def test_the_stage_judges_on_a_test_bed(tmp_path):
+    """No log, and a uniform that loses: the choice comes from other replicas, the control and the plan are there, and all is valid JSON."""
+    table().to_parquet(tmp_path / "table.parquet")
+    payoffs = "{eat: {big: 5, small: [5, -35]}, pass: {big: 0, small: 0}}"
+    (tmp_path / "config.yaml").write_text(f"""
+runtime: {{replica_chunk: 3}}
+simulate:
+  world: {{kind: classification, table: {tmp_path / "table.parquet"}, label: kind, payoffs: {payoffs}, events: 150, batch: 5}}
+  seeds: 3
+  choose_seeds: 2
+  choose: halving
+  policies: [{{kind: ucb, learner: linear, exploration: [0.5, 2]}}]
+""")
+    done = recbayes("simulate", tmp_path / "config.yaml", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    text = (tmp_path / "run" / "simulation.json").read_text()
+    figures = json.loads(text, parse_constant=pytest.fail)
+    chosen = figures["chosen"]
+    assert chosen in figures["choice"]["policies"]
+    assert figures["choice"]["halving"]["rounds"][0]["lifts"] == dict.fromkeys(figures["choice"]["halving"]["rounds"][0]["lifts"])
+    ours = figures["policies"]
+    assert figures["choice"]["policies"][chosen]["cumulative_regret"] != ours[chosen]["cumulative_regret"]
+    kept = figures["choice"]["halving"]["rounds"][0]["kept"]
+    assert kept.index("linear/greedy") < kept.index("uniform")
+    (control,) = figures["controls"].values()
+    assert ours[control["control"]]["control_of"] in ours
+    assert figures["plan"]["greedy"] == "linear/greedy"
+    assert figures["plan"]["by_item"][0]["item"] in ("eat", "pass")
+
+
+def test_auto_on_a_test_bed_is_over_contexts():
+    """Counts know no context, and knowledge gradient no rewards beyond clicks."""
+    config = parse({"simulate": {"world": "wheel", "policies": "auto"}})
+    assert {policy.learner.kind for policy in config.simulate.policies if policy.learner} == {"linear"}
+    assert {policy.kind for policy in config.simulate.policies} == {"uniform", "greedy", "ucb", "thompson"}

@@ -14,6 +14,7 @@ from recbayes.report.html import join, tag, text
 from recbayes.report.outcomes import configured, curves, outcomes
 from recbayes.report.parts import HUES, colours
 from recbayes.report.run import read_run
+from recbayes.report.sections import planning
 from recbayes.report.sections.calibration import calibration
 from recbayes.report.sections.exploration import families
 from recbayes.report.sections.export import snippet
@@ -113,3 +114,14 @@ def test_the_recommended_policy_has_the_first_colour(run_folder: Path) -> None:
     assert hues["uniform"] == "cu"
     named = [hue for hue in hues.values() if hue not in ("cu", "cf")]
     assert len(named) == len(set(named)) <= HUES
+
+
+def test_rounds_without_lifts_are_still_told() -> None:
+    """On a test bed where uniform loses there is no lift over it: a dash a round, the policies in the order in which they were kept."""
+    rounds = [
+        {"seeds": 1, "lifts": {"uniform": None, "greedy": None, "ucb": None}, "kept": ["ucb", "greedy", "uniform"]},
+        {"seeds": 2, "lifts": {"uniform": None, "ucb": None}, "kept": ["ucb", "uniform"]},
+    ]
+    shown = str(planning._halving({"tried": 3, "best": "ucb", "rounds": rounds}))
+    assert shown.index("ucb") < shown.index("uniform") < shown.index("greedy")
+    assert "nan" not in shown.lower()

@@ -84,7 +84,7 @@ def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> Html | None:
         ["changed", "over greedy", "95% interval", "worst, clicks", "paid back after"],
         [
             [
-                f"horizon {row['horizon']:g}" if row["horizon"] is not None else f"delay of {row['delay']} steps",
+                f"horizon {row['horizon']:g}" if row["horizon"] is not None else f"delay of {_late(row['delay'])}",
                 percent(row["lift_over_greedy"], signed=True),
                 interval(row["interval"]),
                 fixed(row["worst"], 0),
@@ -96,14 +96,24 @@ def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> Html | None:
     return div(h3("Under other horizons and delays"), table, class_="card")
 
 
+def _late(delay: Any) -> str:
+    """A delay in words: steps, or the settings of their distribution."""
+    return " ".join(f"{key} {value}" for key, value in delay.items()) if isinstance(delay, Mapping) else f"{delay} steps"
+
+
+def _places(name: str, rounds: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Where a policy came in each round that kept it, the last first."""
+    return [one["kept"].index(name) for one in reversed(rounds) if name in one["kept"]]
+
+
 def _halving(halving: Mapping[str, Any] | None) -> Html | None:
     """How the policy was found, round by round; what is said of it elsewhere comes from groups that had no part in this."""
     if halving is None:
         return None
     rounds = halving["rounds"]
     names = list(rounds[0]["lifts"])
-    order = sorted(names, key=lambda name: [-sum(name in one["lifts"] for one in rounds), -rounds[-1]["lifts"].get(name, -9.0)])
-    rows = [[breakable(name), *(percent(one["lifts"].get(name, float("nan")), signed=True) for one in rounds)] for name in order]
+    order = sorted(names, key=lambda name: [-sum(name in one["kept"] for one in rounds), *_places(name, rounds)])
+    rows = [[breakable(name), *(percent(one["lifts"].get(name), signed=True) for one in rounds)] for name in order]
     note = (
         f"{halving['tried']} policies were tried on the newest training groups, the better half in more replicas each round. These lifts"
         " flatter the winner, which was picked for them; the figures above are of test groups that had no part in the choice."
