@@ -106,7 +106,8 @@ def _finite(value: Any) -> Any:
 def says(comparison: Comparison) -> str:
     """What a policy's comparison with its control means, in a sentence."""
     policy, control, (low, high) = comparison.policy, comparison.other, comparison.interval
-    figures = f"{comparison.lift:+.1%} clicks over {control} ({low:+.1%} to {high:+.1%})"
+    lift, low, high = (round(share, 3) + 0.0 for share in (comparison.lift, low, high))  # no "-0.0%"
+    figures = f"{lift:+.1%} clicks over {control} ({low:+.1%} to {high:+.1%})"
     if np.isnan(comparison.lift):
         figures = f"{comparison.ahead:+,.1f} beyond {control}"
     if comparison.verdict == "better":
