@@ -17,7 +17,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from scipy.special import ndtri
 
-from recbayes.densities import BetaMixture
+from recbayes.export.merging import Betas
 from recbayes.types import Tensor
 
 SHAPE, SKEW, EXCESS = 2.0, 0.3, 0.4
@@ -25,7 +25,7 @@ SHAPE, SKEW, EXCESS = 2.0, 0.3, 0.4
 
 
 class Cumulants(NamedTuple):
-    """Of the logit of the click rate: mean, standard deviation, skewness, excess; whether the expansion holds. Each [...]."""
+    """Of the logit of the click rate: mean, standard deviation, skewness, excess; whether the expansion holds. Each [N]."""
 
     mean: Tensor
     stddev: Tensor
@@ -34,42 +34,42 @@ class Cumulants(NamedTuple):
     regular: Tensor
 
     def quantile(self, share: float) -> Tensor:
-        """Click rate below which a share of the law lies, [...]."""
+        """Click rate below which a share of the law lies, [N]."""
         z = float(ndtri(share))
         third, fourth, square = (z * z - 1.0) / 6.0, (z**3 - 3.0 * z) / 24.0, (2.0 * z**3 - 5.0 * z) / 36.0
         moved = z + self.skewness * (third - square * self.skewness) + fourth * self.excess
         return tf.sigmoid(self.mean + self.stddev * moved)
 
 
-def cumulants(density: BetaMixture, node_weights: Tensor) -> Cumulants:
+def cumulants(density: Betas, node_weights: Tensor) -> Cumulants:
     """Of a mixture over nodes and components.
 
     Args:
-      density: leaves [Q, ..., K].
-      node_weights: sum 1 over Q, [Q, ...].
+      density: [Q, K, N].
+      node_weights: sum 1 over Q, [Q, N].
 
-    >>> one = BetaMixture(tf.zeros([1, 1]), tf.constant([[0.2]]), tf.constant([[50.0]]))
-    >>> bool(abs(cumulants(one, tf.ones([1])).quantile(0.95) - 0.2995) < 1e-3)   # scipy: beta(10, 40).ppf(0.95) = 0.2995
+    >>> one = Betas(tf.ones([1, 1, 1]), tf.fill([1, 1, 1], 0.2), tf.fill([1, 1, 1], 50.0))
+    >>> bool(abs(cumulants(one, tf.ones([1, 1])).quantile(0.95)[0] - 0.2995) < 1e-3)   # scipy: beta(10, 40).ppf(0.95) = 0.2995
     True
     """
-    share = node_weights[..., None] * tf.exp(density.log_weights)  # [Q, ..., K]
-    shapes = density.concentrations * tf.stack([density.means, 1.0 - density.means])  # [2, Q, ..., K]
+    share = node_weights[:, None] * density.weights  # [Q, K, N]
+    shapes = density.sizes * tf.stack([density.means, 1.0 - density.means])  # [2, Q, K, N]
     first, second, third, fourth = (part[0] + sign * part[1] for part, sign in zip(_polygammas(shapes), (-1.0, 1.0, -1.0, 1.0)))
     mean = _total(share * first)
-    apart = first - mean[..., None]
+    apart = first - mean
     square = tf.square(apart)
     variance = _total(share * (second + square))
     skew = _total(share * (third + apart * (3.0 * second + square)))
     tail = _total(share * (fourth + 4.0 * apart * third + 3.0 * tf.square(second) + square * (6.0 * second + square)))
     stddev = tf.sqrt(variance)
     skewness, excess = skew / (variance * stddev), tail / tf.square(variance) - 3.0
-    least = tf.reduce_min(tf.where(share > 1e-3, tf.reduce_min(shapes, 0), shapes.dtype.max), [0, -1])
+    least = tf.reduce_min(tf.where(share > 1e-3, tf.reduce_min(shapes, 0), shapes.dtype.max), [0, 1])
     return Cumulants(mean, stddev, skewness, excess, (least >= SHAPE) & (tf.abs(skewness) <= SKEW) & (tf.abs(excess) <= EXCESS))
 
 
 def _total(values: Tensor) -> Tensor:
-    """Sums over nodes and components, [Q, ..., K] -> [...]."""
-    return tf.reduce_sum(values, [0, -1])
+    """Sums over nodes and components, [Q, K, N] -> [N]."""
+    return tf.reduce_sum(values, [0, 1])
 
 
 def _polygammas(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
