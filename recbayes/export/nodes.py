@@ -27,8 +27,8 @@ from recbayes.export.page import EDGE, MOVES, NARROW, NODES, REACH, WIDE, Guess
 from recbayes.replay.beliefs import scored, series4
 from recbayes.types import Tensor
 
-Z = np.linspace(-REACH, REACH, NODES, dtype=np.float32)[:, None]
-"""Where the nodes lie, in standard deviations as far as the guess is right, [Q, 1]."""
+SMOOTH = 33
+"""Nodes where quantiles of the law are wanted: moments need no more than `NODES`."""
 
 
 class Law(NamedTuple):
@@ -57,7 +57,7 @@ class Looked(NamedTuple):
     wrong: Tensor
 
 
-def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tensor) -> Law:
+def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tensor, count: int = NODES) -> Law:
     """Candidates of decisions that share an effect, all their counts seen.
 
     Args:
@@ -65,6 +65,7 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
       effect: its standard deviation, [B].
       clicks: float32 [B, A].
       impressions: float32 [B, A].
+      count: of nodes.
 
     >>> two = Betas(tf.ones([1, 1, 2]), tf.fill([1, 1, 2], 0.02), tf.fill([1, 1, 2], 1000.0))
     >>> found = condition(two, tf.constant([0.5]), tf.constant([[90.0, 0.0]]), tf.constant([[3000.0, 0.0]]))
@@ -73,10 +74,10 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
     array([[0.0296, 0.0282]], dtype=float32)
     """
     counted, seen = evidence(density, clicks, impressions), density.sizes + impressions
-    odds = 1.0 - density.means
+    odds, z = 1.0 - density.means, np.linspace(-REACH, REACH, count, dtype=np.float32)[:, None]  # [Q, 1]
 
     def look(at: Guess) -> Looked:
-        nodes = at.middle + Z * at.scale  # [Q, B]
+        nodes = at.middle + z * at.scale  # [Q, B]
         other = odds * tf.exp(tf.clip_by_value(-nodes, -80.0, 80.0))[:, None, :, None]
         both = density.means + other  # [Q, K, B, A]
         a, b = (density.sizes * tf.maximum(side / both, least) for side, least in ((density.means, 1e-10), (other, 1e-6)))
@@ -87,8 +88,8 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
         log_weights = tf.reduce_sum(top + tf.math.log(total), -1) - 0.5 * tf.square(nodes / effect)
         weights = tf.exp(log_weights - tf.reduce_max(log_weights, 0))
         weights /= tf.reduce_sum(weights, 0)
-        middle = tf.reduce_sum(weights * Z, 0)  # in guessed standard deviations, like the spread
-        spread = tf.sqrt(tf.reduce_sum(weights * tf.square(Z - middle), 0))
+        middle = tf.reduce_sum(weights * z, 0)  # in guessed standard deviations, like the spread
+        spread = tf.sqrt(tf.reduce_sum(weights * tf.square(z - middle), 0))
         edge = tf.maximum(weights[0], weights[-1]) > EDGE
         wrong = edge | (spread < NARROW) | (spread > WIDE)
         moved = Guess(at.middle + middle * at.scale, at.scale * tf.maximum(spread, tf.where(edge, 1.0, 0.1)))
@@ -109,7 +110,7 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
     spread = tf.reduce_sum(density.weights * (within + tf.square(density.means - mean)), 0) / (mean * (1.0 - mean))
     first = look(Guess(*scored(mean, spread, effect, clicks, impressions, arms=-1, steps=3)))
     found: Looked = tf.cond(tf.reduce_any(first.wrong), lambda: again(first), lambda: first)
-    return Law(found.at.middle + Z * found.at.scale, found.weights, Betas(found.components, found.means, seen[None]))
+    return Law(found.at.middle + z * found.at.scale, found.weights, Betas(found.components, found.means, seen[None]))
 
 
 def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

@@ -6,8 +6,8 @@ the page's plus the draws' shift delta, and what the row's counts say of their s
     E[delta | u] = s u,  s = common / (common + tau^2),  Var[delta] = s^2 Var[u] + s tau^2
     model^2 = Cov[p, delta]^2 / Var[delta],  Cov[p, delta] = s Cov[p, u],  data^2 = Var[p] - model^2
 
-Rows whose draws differ otherwise than by a small shift, or whose law is too far from normal for a quantile in closed form, are computed
-draw by draw and searched.
+Rows whose draws differ otherwise than by a small shift, or whose law is too rough for `intervals.quantiles`, are computed draw by draw and
+searched.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def rates(density: Betas, apart: Apart, tau: Tensor | None, clicks: Tensor, impr
 def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
     """By merged draws, and the rows for which that is as good, bool [N]."""
     one = merging.merged(density, tf.ones_like(clicks, tf.bool)[:, None])
-    effect, law = joined(one, tau, clicks[:, None], impressions[:, None])
+    effect, law = joined(one, tau, clicks[:, None], impressions[:, None], nodes.SMOOTH if shares else nodes.NODES)
     at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
     weights, effects = law.weights, law.nodes
     mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)
@@ -74,20 +74,23 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     covariance = share * tf.reduce_sum(weights * apart * (at_nodes - mean), 0)
     spread = tf.square(share) * tf.reduce_sum(weights * tf.square(apart), 0) + share * tf.maximum(tf.square(effect) - one.common, 0.0)
     model = tf.minimum(tf.math.divide_no_nan(tf.square(covariance), spread), whole)
-    found = intervals.cumulants(Betas(*(leaf[..., 0] for leaf in law.density)), weights)
+    given = Betas(*(leaf[..., 0] for leaf in law.density))
+    found = intervals.cumulants(given, weights, effects[1] - effects[0])
     kinds, means, sizes = (leaf[..., 0] for leaf in one.density)  # [K, N]
     before = tf.reduce_sum(kinds * means, 0)
     own = tf.reduce_sum(kinds * (means * (1.0 - means) / (sizes + 1.0) + tf.square(means - before)), 0)
     unseen = own + tf.square(effect * before * (1.0 - before))
     alike = (one.place[:, 0] <= PLACE * unseen) & (one.width[:, 0] <= WIDTH * unseen)
-    quantiles = tuple(found.quantile(q) for q in shares)
-    return Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), quantiles), alike & found.regular
+    ends = intervals.quantiles(given, weights, found, shares)
+    return Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), ends), alike & found.regular
 
 
-def joined(one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, nodes.Law]:
+def joined(
+    one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor, count: int = nodes.NODES
+) -> tuple[Tensor, nodes.Law]:
     """The effect that candidates share, the page's and the draws' together, as its standard deviation [B], and what the counts say."""
     effect = tf.sqrt(one.common + (0.0 if tau is None else tf.square(tau)) + LEAST)
-    return effect, nodes.condition(one.density, effect, clicks, impressions)
+    return effect, nodes.condition(one.density, effect, clicks, impressions, count)
 
 
 LEAST = 1e-8
