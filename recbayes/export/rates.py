@@ -65,7 +65,7 @@ def rates(density: Betas, apart: Apart, tau: Tensor | None, clicks: Tensor, impr
 def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
     """By merged draws, and the rows for which that is as good, bool [N]."""
     one = merging.merged(density, tf.ones_like(clicks, tf.bool)[:, None])
-    effect, law = joined(one, tau, clicks[:, None], impressions[:, None], nodes.SMOOTH if shares else nodes.NODES)
+    effect, law = joined(one, tau, clicks[:, None], impressions[:, None], nodes.SMOOTH if shares else page.NODES)
     at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
     weights, effects = law.weights, law.nodes
     mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)
@@ -86,7 +86,7 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
 
 
 def joined(
-    one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor, count: int = nodes.NODES
+    one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor, count: int = page.NODES
 ) -> tuple[Tensor, nodes.Law]:
     """The effect that candidates share, the page's and the draws' together, as its standard deviation [B], and what the counts say."""
     effect = tf.sqrt(one.common + (0.0 if tau is None else tf.square(tau)) + LEAST)
