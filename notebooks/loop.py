@@ -180,7 +180,7 @@ for day in range(1, DAYS + 1):
     fitted, training_log, folder = trained(day)
     rows, lifts[day] = play(day, new_day(day), *server(folder))
     pq.write_table(rows, HOME / f"day{day}.parquet")
-    watched[day] = monitor(rows, fitted.encoder, training_log.table)
+    watched[day] = monitor(rows, fitted.encoder, training_log)
     rate = watched[day].figures["click_rate"]
     print(f"day {day}: {lifts[day].mean():+.1%} over uniform, {rate['observed']:.4f} clicks a decision, {rate['expected']:.4f} expected")
 

@@ -49,6 +49,7 @@ def write(config: Config, folder: RunFolder, policy: Policy, target: Path) -> No
         rows={feature.name: some.column(feature.name) for feature in config.features},
         seed=config.seed,
         floor=(config.export or Export()).floor,
+        slate=(config.export or Export()).slate,
         **(served_clock(folder) if "simulate" in needs(config) else {}),
     )
 

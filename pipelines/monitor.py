@@ -21,19 +21,25 @@ def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
     """
     folder = RunFolder.read(run_folder)
     start()
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from recbayes.export.predicting import scorer
-    from recbayes.monitor import monitor, page
+    from recbayes.monitor import layout, monitor, page
     from recbayes.report import document
     from recbayes.types import UserError
 
     if not rows.is_file():
         raise UserError(f"{rows}: no such file. Give the Parquet file of served decisions")
-    table, config = pq.read_table(rows), load(str(folder.path / "config.yaml"), [])
+    try:
+        table = pq.read_table(rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{rows}: not a Parquet file that can be read ({error})") from error
+    layout.checked(table)
+    config = load(str(folder.path / "config.yaml"), [])
     with console.progress("monitoring"):
         fitted = rb.load(folder.path / "model")
-        found = monitor(table, fitted.encoder, logs(config)[0].table, expected=scorer(fitted)(table))
+        found = monitor(table, fitted.encoder, logs(config)[0], expected=scorer(fitted)(table))
     document.write(json.dumps(found.to_dict(), indent=1), folder.path / "monitor.json")
     page.write(found, folder.path / "monitor.html", f"{folder.path.name}: served decisions")
     says = "\n".join(found.warnings) or "nothing is out of the ordinary"

@@ -420,6 +420,7 @@ class Export(Section):
 
     policy: PolicyOrName = Field("chosen", description="chosen, a simulated policy's name, or {kind: ...} over the density")
     floor: float = Field(0.01, ge=0, lt=1, description="least share of a uniform choice, so that logged decisions can be evaluated later")
+    slate: int | None = Field(None, ge=1, description="positions of a page: adds a signature that fills them, no candidate twice")
 
 
 class Contender(Posterior):

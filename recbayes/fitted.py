@@ -27,6 +27,7 @@ from recbayes.densities.group_effect import GroupEffect
 from recbayes.features import Encoder, Feature
 from recbayes.log import Log
 from recbayes.posteriors import Batch, Network, Posterior
+from recbayes.posteriors.base import Folded
 from recbayes.predictive import Predictive
 from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts_of_training, group_count, train, whole_groups
 from recbayes.types import Array, Tensor, UserError
@@ -85,6 +86,12 @@ class Fitted:
     def outputs(self, encoded: Mapping[str, Tensor], weights: Any) -> Tensor:
         """The network's raw outputs under each draw, [S, N, P]; TensorFlow operations only, so it goes into an export."""
         return self.posterior.outputs(self.network, weights, dict(encoded))
+
+    def folded(self, weights: Any) -> Folded:
+        """Weight draws as an export holds them: the same outputs as [P, S, N]."""
+        if self.posterior.fold is not None:
+            return self.posterior.fold(self.network, weights)
+        return Folded(weights, lambda constants, encoded: tf.transpose(self.outputs(encoded, constants), (2, 0, 1)))
 
     def densities(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Any:
         """The density of each row's click rate under each draw, leaves [S, N, K]; log is a log or a mapping of columns."""

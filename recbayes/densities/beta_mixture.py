@@ -172,6 +172,13 @@ class BetaMixtureFamily:
         means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
         return BetaMixture(tf.nn.log_softmax(weights, -1), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0)))
 
+    def by_component(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, means and concentrations of `density`, each [K, ...], from outputs [3 K, ...]: of long rows the quicker axis."""
+        weights, logits, concentrations = tf.split(outputs, 3)
+        weights = tf.exp(weights - tf.reduce_max(weights, 0))
+        means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
+        return weights / tf.reduce_sum(weights, 0), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
+
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
         """One beta-binomial's fit to the counts."""
         return self.start_at(*baselines.beta_binomial(clicks, impressions))

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -75,36 +75,41 @@ def check(folder: str | os.PathLike[str]) -> Check:
     reasons: list[str] = []
     times: dict[str, float] = {}
 
-    def note(name: str, found: list[str]) -> bool:
+    def holds(name: str, look: Callable[[], list[str]]) -> bool:
+        try:
+            found = look()
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            found = [f"{METADATA} holds what no export writes ({type(error).__name__}: {error}). Export again"]
         reasons.extend(f"{name}: {reason}" for reason in found)
         passed.extend([] if found else [name])
         return not found
 
-    record, faults = _read(path / METADATA)
-    if note("metadata", faults) and note("files", _files(path / MODEL, record)):
+    record: dict[str, Any] = {}
+    if holds("metadata", lambda: _read(path / METADATA, record)) and holds("files", lambda: _files(path / MODEL, record)):
         loaded, faults = _loaded(path / MODEL)
-        if note("loading", faults) and note("signatures", _signatures(loaded, record)):
-            if note("known answers", _known_answers(loaded, record)):
+        if holds("loading", lambda: faults) and holds("signatures", lambda: _signatures(loaded, record)):
+            if holds("known answers", lambda: _known_answers(loaded, record)):
                 times = _times(loaded, record)
         model = path.parent / "model"
         if model.is_dir() and path.name == "export":
-            note("trained model", _parity(model, record))
+            holds("trained model", lambda: _parity(model, record))
     return Check(tuple(passed), tuple(reasons), times)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+def _read(path: Path, record: dict[str, Any]) -> list[str]:
+    """Fills the record."""
     needed = ("format", "signatures", "known_answers", "files", "policy", "model", "versions")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in needed if key not in record]
+        record.update(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        return {}, [f"{path.name} is not whole JSON ({error}). Export again"]
+        return [f"{path.name} is not whole JSON ({error}). Export again"]
+    missing = [key for key in needed if key not in record]
     if missing:
-        return {}, [f"{path.name} lacks {', '.join(missing)}. Export again"]
+        return [f"{path.name} lacks {', '.join(missing)}. Export again"]
     if record["format"] != FORMAT:
         writer = record["versions"]["recbayes"]
-        return {}, [f"{path.name} has format {record['format']}, this version reads {FORMAT}. Check it with recbayes {writer}"]
-    return record, []
+        return [f"{path.name} has format {record['format']}, this version reads {FORMAT}. Check it with recbayes {writer}"]
+    return []
 
 
 def _files(folder: Path, record: dict[str, Any]) -> list[str]:

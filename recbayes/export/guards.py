@@ -23,13 +23,23 @@ def checked(signature: str, declared: Sequence[Input], given: Mapping[str, Tenso
 
     What is looked at in every call is few operations; which input is wrong, and where, is found out only when one is.
     """
-    differ = tf.reduce_any(tf.not_equal(*(tf.concat(axes, 0) for axes in shapes(declared, given, like))))
-    with tf.control_dependencies([_told(differ, lambda: lengths_differ(signature, declared, given, like))]):
+    have, wanted = sizes(declared, given, like)
+    bad = have != wanted
+    with tf.control_dependencies([_told(tf.reduce_any(bad), lambda: lengths_differ(signature, declared, bad, given[like], like))]):
         given = {name: tf.identity(value) for name, value in given.items()}
-    wrong = values(signature, given)
-    bad = tf.reduce_any(tf.stack([tf.reduce_any(where) for where, _ in wrong]))
-    with tf.control_dependencies([_told(bad, lambda: tf.group(*(refuse(*each) for each in wrong)))]):
+    with tf.control_dependencies([_told(~possible(given), lambda: tf.group(*(refuse(*each) for each in values(signature, given))))]):
         return {name: tf.identity(value) for name, value in given.items()}
+
+
+def possible(given: Mapping[str, Tensor]) -> Tensor:
+    """Whether `values` finds nothing, bool []."""
+    clicks, impressions = given["clicks"], given["impressions"]
+    counts = tf.reduce_all((clicks >= 0) & (clicks <= impressions) & (impressions <= int(LARGEST)))
+    if "candidates" not in given:
+        return counts
+    settings, knob = tf.concat([given["remaining"], given["batch"]], 0), given["exploration"]
+    positive = tf.reduce_all((settings > 0.0) & (settings <= tf.float32.max))
+    return counts & positive & (knob >= 0.0) & (knob <= tf.float32.max) & tf.reduce_all(tf.reduce_any(given["candidates"], -1))
 
 
 def values(signature: str, given: Mapping[str, Tensor]) -> list[tuple[Tensor, str]]:
@@ -58,20 +68,25 @@ def refuse(bad: Tensor, message: str) -> Any:
     return tf.debugging.Assert(tf.equal(tf.size(places), 0), [message, "at (row-major)", places[:5]], summarize=5)
 
 
-def shapes(declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> tuple[list[Tensor], list[Tensor]]:
-    """The axes of each input, and what they must be to agree with those of the input `like`."""
-    axes = tf.unstack(tf.shape(given[like]))
-    length = dict(zip(next(entry.shape for entry in declared if entry.name == like), axes, strict=True))
-    wanted = [tf.stack([length.get(axis, axis) for axis in entry.shape]) for entry in declared if entry.shape]
-    return [tf.shape(given[entry.name]) for entry in declared if entry.shape], wanted
+def sizes(declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> tuple[Tensor, Tensor]:
+    """The lengths of all inputs' axes in a row, and what they must be to agree with those of the input `like`, each [D].
+
+    An input of another rank than declared, which the C API lets pass, moves those after it out of their places.
+    """
+    axes = next(entry.shape for entry in declared if entry.name == like)
+    fixed = sorted({axis for entry in declared for axis in entry.shape if isinstance(axis, int)})
+    lengths = [axis for entry in declared for axis in entry.shape]
+    known = tf.concat([tf.shape(given[like])[: len(axes)], tf.constant(fixed, tf.int32)], 0)
+    place = {axis: i for i, axis in enumerate((*axes, *fixed))}
+    have = tf.concat([*(tf.shape(given[entry.name]) for entry in declared if entry.shape), tf.fill([len(lengths)], -1)], 0)
+    return have[: len(lengths)], tf.gather(known, [place[axis] for axis in lengths])
 
 
-def lengths_differ(signature: str, declared: Sequence[Input], given: Mapping[str, Tensor], like: str) -> Any:
-    """Fails with the names of the inputs that do not fit."""
-    bad = [tf.reduce_any(tf.not_equal(*pair)) for pair in zip(*shapes(declared, given, like), strict=True)]
-    names = tf.boolean_mask(tf.constant([entry.name for entry in declared if entry.shape]), tf.stack(bad))
+def lengths_differ(signature: str, declared: Sequence[Input], bad: Tensor, first: Tensor, like: str) -> Any:
+    """Fails with the names of the inputs that do not fit; bad: of each of their axes, bool [D]."""
+    names = tf.unique(tf.boolean_mask(tf.constant([entry.name for entry in declared for _ in entry.shape]), bad))[0]
     message = f"{signature}: these inputs' lengths do not fit those of {like}:"
-    return tf.debugging.Assert(tf.equal(tf.size(names), 0), [message, names, like, tf.shape(given[like])], summarize=100)
+    return tf.debugging.Assert(tf.equal(tf.size(names), 0), [message, names, like, tf.shape(first)], summarize=100)
 
 
 def _told(bad: Tensor, tell: Callable[[], Any]) -> Any:

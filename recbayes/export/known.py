@@ -35,10 +35,10 @@ def requests(scorer: Scorer, rows: Any = None) -> dict[str, dict[str, Array]]:
     clicks = np.resize(np.array([0, 0, 60, 1, 0]), size).astype(np.int64)
     features = {names[feature]: values for feature, values in raw.items()}
     found = {"click_rate": {**features, "clicks": clicks, "impressions": impressions}}
-    if "decide" in scorer.signatures:
-        candidates = np.ones((DECISIONS, ARMS), bool)
-        candidates[1, 2:] = False
-        found["decide"] = {
+    candidates = np.ones((DECISIONS, ARMS), bool)
+    candidates[1, 2:] = False
+    for name in scorer.signatures[1:]:
+        found[name] = {
             **{names[feature]: _shaped(values, scorer, feature) for feature, values in raw.items()},
             "clicks": clicks.reshape(DECISIONS, ARMS),
             "impressions": impressions.reshape(DECISIONS, ARMS),

@@ -18,53 +18,66 @@ from recbayes.densities import BetaMixture
 from recbayes.types import Tensor
 
 
+class Betas(NamedTuple):
+    """Mixtures of betas, the components' axis first: small operations are quick on long rows of candidates.
+
+    weights: sum 1 over K; means: in (0, 1); sizes: concentrations, > 0. Each [K, S, B, A] of draws, [K, B, A] merged, and
+    [Q, K, B, A] given nodes of the effect.
+    """
+
+    weights: Tensor
+    means: Tensor
+    sizes: Tensor
+
+    @classmethod
+    def of(cls, density: BetaMixture) -> Betas:
+        """From leaves [S, B, A, K]."""
+        log_weights, means, sizes = (tf.transpose(leaf, [3, 0, 1, 2]) for leaf in density)
+        return cls(tf.exp(log_weights), means, sizes)
+
+
 class Merged(NamedTuple):
     """What `merged` gives.
 
-    density: leaves [1, B, A, K], what is left of each candidate; common: variance of the draws' shared shift of the logit, [B]. How unlike
-    the draws are, each [B, A]: place, the variance over them of the components' means; width, the standard deviation over them of the
-    components' variances.
+    density: what is left of each candidate, [K, B, A]; common: variance of the draws' shared shift of the logit, [B]. How unlike the draws
+    are, each [B, A]: place, the variance over them of the components' means; width, the standard deviation over them of the components'
+    variances.
     """
 
-    density: BetaMixture
+    density: Betas
     common: Tensor
     place: Tensor
     width: Tensor
 
 
-def merged(apart: BetaMixture, present: Tensor) -> Merged:
+def merged(apart: Betas, present: Tensor) -> Merged:
     """Weight draws into one.
 
     Args:
-      apart: leaves [S, B, A, K], equally weighted.
+      apart: [K, S, B, A], equally weighted.
       present: the candidates whose mean shift is what all share, bool [B, A].
 
-    >>> two = BetaMixture(tf.zeros([2, 1, 1, 1]), tf.constant([0.01, 0.02])[:, None, None, None], tf.fill([2, 1, 1, 1], 100.0))
+    >>> two = Betas(tf.ones([1, 2, 1, 1]), tf.constant([0.01, 0.02])[None, :, None, None], tf.fill([1, 2, 1, 1], 100.0))
     >>> merged(two, tf.constant([[True]])).common.numpy().round(3)   # (logit .02 - logit .01)^2 / 4
     array([0.124], dtype=float32)
     """
-    weights, draws = tf.exp(apart.log_weights), tf.cast(tf.shape(apart.means)[0], apart.means.dtype)
-    logits = logit(tf.reduce_sum(weights * apart.means, -1))  # [S, B, A]
-    here = tf.cast(present, logits.dtype)
+    weights, means, sizes = apart
+    here = tf.cast(present, means.dtype)
     here /= tf.maximum(tf.reduce_sum(here, -1, keepdims=True), 1.0)
-    common = tf.reduce_sum(here * (logits - tf.reduce_mean(logits, 0)), -1, keepdims=True)  # [S, B, 1]
-    still = apart.shift(-common).means
-    total = tf.reduce_sum(weights, 0, keepdims=True)  # [1, B, A, K]
-    share = weights / total
-    mean = tf.reduce_sum(share * still, 0, keepdims=True)
-    within = still * (1.0 - still) / (apart.concentrations + 1.0)
-    inside, between = (tf.reduce_sum(share * x, 0, keepdims=True) for x in (within, tf.square(still - mean)))
-    mean = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
-    concentration = tf.maximum(mean * (1.0 - mean) / tf.maximum(inside + between, 1e-20) - 1.0, 1e-3)
-    density = BetaMixture(tf.math.log(total / draws), mean, concentration)
+    average = tf.reduce_sum(weights * means, 0)  # [S, B, A]
+    common = tf.reduce_sum(here * tf.math.log(average / (1.0 - average)), -1, keepdims=True)  # [S, B, 1]
+    common -= tf.reduce_mean(common, 0)
+    still = means / (means + (1.0 - means) * tf.exp(common))
+    total = tf.maximum(tf.reduce_sum(weights, 1), 1e-30)  # [K, B, A]
+    mean = tf.reduce_sum(weights * still, 1) / total
+    within, apart_by = still * (1.0 - still) / (sizes + 1.0), tf.square(still - mean[:, None])
+    variance = tf.reduce_sum(weights * (within + apart_by), 1) / total
+    held = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
+    size = tf.maximum(held * (1.0 - held) / tf.maximum(variance, 1e-20) - 1.0, 1e-3)
+    share = total / tf.cast(tf.shape(means)[1], means.dtype)
     shared = tf.reduce_mean(tf.square(common[..., 0]), 0)  # [B]
-    slope = mean * (1.0 - mean)
-    place = between + tf.square(slope) * shared[:, None, None]
-    width = tf.sqrt(tf.reduce_sum(share * tf.square(within - inside), 0, keepdims=True))
-    place, width = (tf.reduce_sum(total / draws * x, [0, -1]) for x in (place, width))
-    return Merged(density, shared, place, width)
-
-
-def logit(p: Tensor) -> Tensor:
-    """Log odds."""
-    return tf.math.log(p) - tf.math.log1p(-p)
+    between = tf.reduce_sum(weights * apart_by, 1) / total
+    spread = tf.reduce_sum(weights * tf.square(within - (variance - between)[:, None]), 1) / total
+    place = between + tf.square(held * (1.0 - held)) * shared[:, None]
+    place, width = (tf.reduce_sum(share * x, 0) for x in (place, tf.sqrt(spread)))
+    return Merged(Betas(share, held, size), shared, place, width)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from recbayes import __version__
 from recbayes.export.schema import OUTPUTS
 from recbayes.export.scorer import Scorer
 from recbayes.log.counts import equal_rows
@@ -48,7 +51,8 @@ def predict(
       progress: called after each batch with (rows done, rows in all).
 
     Returns: the number of rows.
-    Raises: UserError if a file or a column is missing or of a wrong type, or a column has the name of a prediction.
+    Raises: UserError if a file or a column is missing or of a wrong type, a column has the name of a prediction, or another call is writing
+      the same file.
 
     >>> predict("runs/quickstart", "rows.parquet", "predictions.parquet")  # doctest: +SKIP
     17860
@@ -64,15 +68,30 @@ def predict(
     if clash:
         raise UserError(f"{rows}: has columns {', '.join(clash)}, the names of predictions. Rename or drop them")
     score, parts = scorer(source), target.with_name(f".{target.name}-parts")
-    _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": batch_rows, "model": score.model})
-    try:
-        done = _parts(file, parts, score, batch_rows, progress)
-    except UserError:
-        shutil.rmtree(parts)  # what can't be predicted now can't later
-        raise
-    _assemble(file, parts, target, batch_rows)
-    shutil.rmtree(parts)
+    with _held(parts, target):
+        _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": batch_rows, "model": score.model})
+        try:
+            done = _parts(file, parts, score, batch_rows, progress)
+        except UserError:
+            shutil.rmtree(parts)  # what can't be predicted now can't later
+            raise
+        _assemble(file, parts, target, batch_rows)
+        shutil.rmtree(parts)
     return done
+
+
+@contextmanager
+def _held(parts: Path, target: Path) -> Iterator[None]:
+    """Holds the folder of the parts, made if need be, by a lock that dies with its process."""
+    parts.mkdir(exist_ok=True)
+    descriptor = os.open(parts, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{target}: another predict is writing it. Wait for it, or name another file") from None
+    finally:
+        os.close(descriptor)
 
 
 def _parts(file: pq.ParquetFile, parts: Path, score: Scored, batch_rows: int, progress: Callable[[int, int], None] | None) -> int:
@@ -107,8 +126,8 @@ def _resumable(parts: Path, what: dict[str, Any]) -> None:
     about, text = parts / "about.json", json.dumps(what)
     if about.is_file() and about.read_text(encoding="utf-8") == text:
         return
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir()
+    for stale in parts.iterdir():
+        stale.unlink()
     about.write_text(text, encoding="utf-8")
 
 
@@ -125,7 +144,8 @@ class Scored:
         served = Scorer(fitted)
         self._encoder, self._function = served.encoder, served.functions()["click_rate"]
         self._names = {entry.feature: entry for entry in served.inputs["click_rate"] if entry.feature}
-        digest = hashlib.sha256(repr((fitted.family, getattr(fitted, "recalibration", None))).encode())
+        encoder = [(feature, self._encoder.codings[feature.name].state()) for feature in self._encoder.features]
+        digest = hashlib.sha256(repr((__version__, fitted.family, getattr(fitted, "recalibration", None), encoder)).encode())
         for tensor in [*served.weights, *served.network_values, *([] if served.tau is None else [served.tau])]:
             digest.update(np.ascontiguousarray(tensor).tobytes())
         self.model = digest.hexdigest()

@@ -6,26 +6,29 @@ the page's plus the draws' shift delta, and what the row's counts say of their s
     E[delta | u] = s u,  s = common / (common + tau^2),  Var[delta] = s^2 Var[u] + s tau^2
     model^2 = Cov[p, delta]^2 / Var[delta],  Cov[p, delta] = s Cov[p, u],  data^2 = Var[p] - model^2
 
-Rows whose draws differ otherwise than by a small shift, or whose law is too far from normal for a quantile in closed form, are computed
-draw by draw and searched.
+Rows whose draws differ otherwise than by a small shift, or whose law is too rough for `intervals.quantiles`, are computed draw by draw and
+searched.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from recbayes.densities import BetaMixture
-from recbayes.export import intervals, merging, page
+from recbayes.export import intervals, merging, nodes, page
+from recbayes.export.merging import Betas
 from recbayes.predictive import Predictive
 from recbayes.types import Tensor
 
 PLACE, WIDTH = 0.04, 0.25
 """Of a row's variance: the variance over the draws of its components' means, and the standard deviation over the draws of their
 variances, up to which draws are merged. Chosen so that the ends of a 90% interval are within .05 standard deviations."""
+
+
+Apart = Callable[[Tensor], Any]
 
 
 class Rates(NamedTuple):
@@ -37,56 +40,57 @@ class Rates(NamedTuple):
     quantiles: tuple[Tensor, ...]
 
 
-def rates(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
+def rates(density: Betas, apart: Apart, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
     """Of rows with their own counts seen.
 
     Args:
-      density: under each draw, leaves [S, N, K].
+      density: of each row under each draw, [K, S, N, 1].
+      apart: (numbers of rows [M]) -> the same of these rows, leaves [S, M, K].
       tau: of the page effect; None where there is none.
       clicks: float32 [N].
       impressions: float32 [N].
       shares: the quantiles wanted.
     """
-    if not isinstance(density, BetaMixture):
-        return drawn(density, tau, clicks, impressions, shares)
     short, regular = merged(density, tau, clicks, impressions, shares)
 
     def some_by_draws() -> Rates:
         rows = tf.where(~regular)  # [M, 1]
-        chosen = tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows[:, 0], axis=1), density)
-        long = drawn(chosen, tau, tf.gather_nd(clicks, rows), tf.gather_nd(impressions, rows), shares)
+        long = drawn(apart(rows[:, 0]), tau, tf.gather_nd(clicks, rows), tf.gather_nd(impressions, rows), shares)
         return tf.nest.map_structure(lambda into, values: tf.tensor_scatter_nd_update(into, rows, values), short, long)
 
     found: Rates = tf.cond(tf.reduce_all(regular), lambda: short, some_by_draws)
     return found
 
 
-def merged(density: BetaMixture, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
+def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
     """By merged draws, and the rows for which that is as good, bool [N]."""
-    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, None], density)  # [S, N, 1, K]
-    one = merging.merged(rows, tf.ones_like(clicks, tf.bool)[:, None])
-    effect, posterior = joined(one, tau, clicks[:, None], impressions[:, None])
-    law = tf.nest.map_structure(lambda leaf: leaf[:, 0, :, 0], posterior.density)  # [Q, N, K]
-    weights, nodes = tf.exp(posterior.log_weights[:, 0]), posterior.nodes[:, 0]  # [Q, N]
-    at_nodes, within = law.mean, law.variance
-    mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * nodes, 0)
+    one = merging.merged(density, tf.ones_like(clicks, tf.bool)[:, None])
+    effect, law = joined(one, tau, clicks[:, None], impressions[:, None], nodes.SMOOTH if shares else page.NODES)
+    at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
+    weights, effects = law.weights, law.nodes
+    mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)
     whole = tf.reduce_sum(weights * (within + tf.square(at_nodes - mean)), 0)
-    share, apart = one.common / tf.square(effect), nodes - middle
+    share, apart = one.common / tf.square(effect), effects - middle
     covariance = share * tf.reduce_sum(weights * apart * (at_nodes - mean), 0)
     spread = tf.square(share) * tf.reduce_sum(weights * tf.square(apart), 0) + share * tf.maximum(tf.square(effect) - one.common, 0.0)
     model = tf.minimum(tf.math.divide_no_nan(tf.square(covariance), spread), whole)
-    found = intervals.cumulants(law, weights)
-    before = one.density.mean[0, :, 0]
-    unseen = one.density.variance[0, :, 0] + tf.square(effect * before * (1.0 - before))
+    given = Betas(*(leaf[..., 0] for leaf in law.density))
+    found = intervals.cumulants(given, weights, effects[1] - effects[0])
+    kinds, means, sizes = (leaf[..., 0] for leaf in one.density)  # [K, N]
+    before = tf.reduce_sum(kinds * means, 0)
+    own = tf.reduce_sum(kinds * (means * (1.0 - means) / (sizes + 1.0) + tf.square(means - before)), 0)
+    unseen = own + tf.square(effect * before * (1.0 - before))
     alike = (one.place[:, 0] <= PLACE * unseen) & (one.width[:, 0] <= WIDTH * unseen)
-    quantiles = tuple(found.quantile(q) for q in shares)
-    return Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), quantiles), alike & found.regular
+    ends = intervals.quantiles(given, weights, found, shares)
+    return Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), ends), alike & found.regular
 
 
-def joined(one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, page.Posterior]:
+def joined(
+    one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor, count: int = page.NODES
+) -> tuple[Tensor, nodes.Law]:
     """The effect that candidates share, the page's and the draws' together, as its standard deviation [B], and what the counts say."""
     effect = tf.sqrt(one.common + (0.0 if tau is None else tf.square(tau)) + LEAST)
-    return effect, page.condition(one.density, effect, clicks, impressions)
+    return effect, nodes.condition(one.density, effect, clicks, impressions, count)
 
 
 LEAST = 1e-8

@@ -39,6 +39,7 @@ def export(
     seed: int = 0,
     floor: float = 0.01,
     defaults: Mapping[str, float] = DEFAULTS,
+    slate: int | None = None,
 ) -> Path:
     """Writes the SavedModel (`folder/1`) and metadata.json beside it; an older export is replaced when the new one is whole.
 
@@ -52,10 +53,11 @@ def export(
       seed: of the weight draws.
       floor: every candidate gets at least this share of a uniform choice, so that the logged decisions can be evaluated later.
       defaults: of `remaining` and `batch`, for callers that have none.
+      slate: positions of a page: adds the signature `slate`, which fills them without repeating a candidate.
 
     Returns: the folder.
-    Raises: UserError if the policy does not learn from the density, the floor is outside [0, 1), `metadata` holds a key of the
-      export's own, or the folder holds something else.
+    Raises: UserError if the policy does not learn from the density, the floor is outside [0, 1), a slate has no position, `metadata` holds
+      a key of the export's own, or the folder holds something else.
 
     >>> from recbayes.policies import ucb
     >>> export(fitted, ucb(exploration=1.0), "export")  # doctest: +SKIP
@@ -67,7 +69,7 @@ def export(
     target = Path(folder)
     if target.exists() and any(target.iterdir()) and not (target / METADATA).is_file():
         raise UserError(f"{target}: holds something that is no export. Give an empty or a new folder")
-    scorer = Scorer(fitted, policy, draws=draws, seed=seed, floor=floor, defaults=defaults)
+    scorer = Scorer(fitted, policy, draws=draws, seed=seed, floor=floor, defaults=defaults, positions=slate)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -114,7 +116,8 @@ def about(scorer: Scorer, fitted: Any, policy: Policy, floor: float, seed: int) 
             "features": [{"name": f.name, "kind": f.kind, "side": f.side} for f in scorer.encoder.features],
             "recalibration": _recalibration(fitted),
         },
-        "policy": {"name": policy.name, "kind": policy.kind, "settings": dict(policy.settings), "floor": floor},
+        "policy": {"name": policy.name, "kind": policy.kind, "settings": dict(policy.settings), "floor": floor}
+        | ({"slate": scorer.positions} if scorer.positions else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """What the served model takes and gives: name, type, shape, meaning and default of every input.
 
-Shapes are letters: N rows; B decisions of A candidates; a number is a fixed size. TensorFlow allows letters, digits and `_` in the
-name of an input, so a feature called `user-age` is served as `user_age`.
+Shapes are letters: N rows; B decisions of A candidates; L positions of a slate; a number is a fixed size. TensorFlow allows letters,
+digits and `_` in the name of an input, so a feature called `user-age` is served as `user_age`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ OUTPUTS: dict[str, dict[str, tuple[str, tuple[Axis, ...], str]]] = {
         "action": ("int32", ("B",), "the chosen candidate, 0 to A - 1"),
         "propensity": ("float32", ("B",), "probability with which it was chosen: log it beside the outcome"),
         "probabilities": ("float32", ("B", "A"), "of every candidate; 0 where candidates is false"),
+        "mean": ("float32", ("B", "A"), "expected click rate"),
+        "stddev": ("float32", ("B", "A"), "its standard deviation"),
+    },
+    "slate": {
+        "actions": ("int32", ("B", "L"), "the candidate at each position, the best position first; -1 where none was left"),
+        "propensities": ("float32", ("B", "L"), "probability of each action at its position, given those above it; 1 where none was left"),
+        "probabilities": ("float32", ("B", "L", "A"), "of every candidate at each position, given the actions above it"),
         "mean": ("float32", ("B", "A"), "expected click rate"),
         "stddev": ("float32", ("B", "A"), "its standard deviation"),
     },
@@ -82,18 +89,16 @@ def inputs(encoder: Encoder, defaults: Mapping[str, float]) -> dict[str, list[In
             Input("impressions", "int64", axes, None, 0, "the row's own impressions so far; 0 answers from the features alone"),
         ]
 
-    return {
-        "click_rate": [*(feature(name, ("N",)) for name in names), *counts("N")],
-        "decide": [
-            *(feature(name, axes(name)) for name in names),
-            *counts("B", "A"),
-            Input("candidates", "bool", ("B", "A"), None, None, "what may be shown; a place that holds nothing is false, its counts 0"),
-            Input("remaining", "float32", ("B",), None, defaults["remaining"], "decisions left on the horizon, this batch included"),
-            Input("batch", "float32", ("B",), None, defaults["batch"], "decisions taken before the counts are next updated"),
-            Input("exploration", "float32", (), None, defaults["exploration"], "scale of exploration; 0 is greedy"),
-            Input("seed", "int32", (2,), None, None, "any two numbers, new ones each call: the same seed gives the same action"),
-        ],
-    }
+    decision = [
+        *(feature(name, axes(name)) for name in names),
+        *counts("B", "A"),
+        Input("candidates", "bool", ("B", "A"), None, None, "what may be shown; a place that holds nothing is false, its counts 0"),
+        Input("remaining", "float32", ("B",), None, defaults["remaining"], "decisions left on the horizon, this batch included"),
+        Input("batch", "float32", ("B",), None, defaults["batch"], "decisions taken before the counts are next updated"),
+        Input("exploration", "float32", (), None, defaults["exploration"], "scale of exploration; 0 is greedy"),
+        Input("seed", "int32", (2,), None, None, "any two numbers, new ones each call: the same seed gives the same action"),
+    ]
+    return {"click_rate": [*(feature(name, ("N",)) for name in names), *counts("N")], "decide": decision, "slate": decision}
 
 
 def served_names(features: Sequence[str]) -> dict[str, str]:

@@ -9,24 +9,25 @@ Everything with a state (tables, variables) is tracked by this module: the sessi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 
 from recbayes.calibration.recalibration import Recalibration, faded
-from recbayes.densities import BetaMixture
+from recbayes.densities.beta_mixture import BetaMixtureFamily
 from recbayes.export import guards, merging, rates, schema
+from recbayes.export.merging import Betas
 from recbayes.export.summed import Summed
-from recbayes.policies import Policy, choose, with_floor
+from recbayes.policies import Policy, slate
 from recbayes.policies.base import learner_name
+from recbayes.policies.choose import choose_at
 from recbayes.predictive import Predictive
-from recbayes.random import fold
+from recbayes.random import uniform_and_fold
 from recbayes.types import Clock, Tensor, UserError
 
 INTERVAL = (0.05, 0.95)
-DECISION = ("candidates", "remaining", "batch", "exploration")
 DEFAULTS = {"remaining": 1000.0, "batch": 1.0}
 
 
@@ -40,8 +41,9 @@ class Scorer(tf.Module):
       seed: of the weight draws.
       floor: every candidate is shown with at least this share of a uniform choice.
       defaults: of remaining and batch, for callers that have none.
+      positions: of a page that `slate` fills; None for no slates.
 
-    Raises: UserError if the policy does not learn from the density, or the floor is outside [0, 1).
+    Raises: UserError if the policy does not learn from the density, the floor is outside [0, 1), or a slate has no position or no policy.
     """
 
     def __init__(
@@ -53,32 +55,35 @@ class Scorer(tf.Module):
         seed: int = 0,
         floor: float = 0.0,
         defaults: Mapping[str, float] = DEFAULTS,
+        positions: int | None = None,
     ) -> None:
         super().__init__()
         if not 0.0 <= floor < 1.0:
             raise UserError(f"export: floor is {floor}, must be in [0, 1)")
+        if positions is not None and (positions < 1 or policy is None):
+            raise UserError(f"export: slate is {positions}: it is the number of positions, at least 1, and a policy fills them")
         learner = learner_name(policy.learner) if policy is not None else ""
         if learner not in ("", "density"):
             raise UserError(f"export: {policy.name} learns from {learner}, the export serves the model. Give the policy without a learner")  # type: ignore[union-attr]
-        drawn = fitted.draw(draws, seed)
+        folded = fitted.folded(fitted.draw(draws, seed))
         self.encoder = fitted.encoder
-        self.weights = [tf.Variable(tensor, trainable=False) for tensor in tf.nest.flatten(drawn)]
-        self.network_values = [variable.value for variable in fitted.model.variables]  # what Keras holds, tracked by hand
+        self.weights = [tf.Variable(tensor, trainable=False) for tensor in tf.nest.flatten(folded.constants)]
+        self.network_values = [variable.value for variable in fitted.model.non_trainable_variables]  # what Keras holds, tracked by hand
         self.tau = None if fitted.group_effect is None else tf.Variable(fitted.group_effect.tau, trainable=False)
-        self._outputs: Callable[..., Tensor] = lambda encoded, weights: fitted.outputs(
-            encoded, tf.nest.pack_sequence_as(drawn, list(weights))
+        self._outputs: Callable[[Mapping[str, Tensor]], Tensor] = lambda encoded: folded.outputs(
+            tf.nest.pack_sequence_as(folded.constants, [tf.convert_to_tensor(weight) for weight in self.weights]), encoded
         )
-        self._density: Callable[[Tensor], Any] = fitted.family.density
+        self._family = fitted.family
         self._recalibration: Recalibration | None = getattr(fitted, "recalibration", None)
-        self._policy, self._floor = policy, floor
+        self._policy, self.positions = policy and _floored(policy, floor), positions
         self.defaults = MappingProxyType({**DEFAULTS, **defaults, "exploration": policy.exploration if policy is not None else 0.0})
         self.inputs = MappingProxyType(schema.inputs(self.encoder, self.defaults))
         self._names = MappingProxyType(schema.served_names(list(self.encoder.signature)))
 
     @property
     def signatures(self) -> tuple[str, ...]:
-        """Their names: click_rate, and with a policy decide."""
-        return ("click_rate",) if self._policy is None else ("click_rate", "decide")
+        """Their names: click_rate, with a policy decide, and with positions slate."""
+        return ("click_rate", *(["decide"] if self._policy else []), *(["slate"] if self.positions else []))
 
     def functions(self) -> dict[str, Any]:
         """The traced signatures, for `tf.saved_model.save` and for calls on NumPy arrays."""
@@ -96,11 +101,11 @@ class Scorer(tf.Module):
         """
         given = guards.checked("click_rate", self.inputs["click_rate"], inputs, like="clicks")
         clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
-        density = self.density(self.encoder({feature: given[name] for feature, name in self._names.items()}))
+        outputs = self._outputs(self.encoder({feature: given[name] for feature, name in self._names.items()}))  # [P, S, N]
         levels = [level(q) for q in INTERVAL for level in self._levels()]
-        found = rates.rates(density, self._tau(), clicks, impressions, levels)
-        lower, upper = self._interval(found, density, clicks, impressions)
-        outputs = {
+        found = self._rates(outputs, clicks, impressions, levels)
+        lower, upper = self._interval(found, outputs, clicks, impressions)
+        answers = {
             "mean": found.mean,
             "data_stddev": found.data_stddev,
             "model_stddev": found.model_stddev,
@@ -108,7 +113,7 @@ class Scorer(tf.Module):
             "lower": lower,
             "upper": upper,
         }
-        return guards.finite(outputs)
+        return guards.finite(answers)
 
     def decide(self, **inputs: Tensor) -> dict[str, Tensor]:
         """One action a decision.
@@ -120,28 +125,58 @@ class Scorer(tf.Module):
         Returns: action int32 [B], propensity [B], probabilities, mean, stddev [B, A].
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ, counts are impossible, or a decision has no candidate.
         """
-        given = guards.checked("decide", self.inputs["decide"], inputs, like="candidates")
-        (candidates, remaining, batch, exploration), seed = (given[name] for name in DECISION), given["seed"]
-        clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
-        predictive = self._predictive(self._encode_decisions(given, candidates), clicks, impressions, candidates)
-        clock = Clock(tf.reduce_sum(impressions, -1) / batch, remaining, batch)
-        probabilities = self._policy.probabilities(predictive, candidates, clock, fold(seed, 0), exploration=exploration)  # type: ignore[union-attr]
-        decision = choose(self._with_floor(probabilities, candidates), seed)  # `fold` and the draws of numbers never share a block
+        given, predictive, clock = self._asked("decide", inputs)
+        numbers, seed = uniform_and_fold(given["seed"], tf.shape(given["candidates"])[0], 0)
+        settings = given["candidates"], clock, seed
+        probabilities = self._policy.probabilities(predictive, *settings, exploration=given["exploration"])  # type: ignore[union-attr]
+        decision = choose_at(probabilities, numbers)
         return guards.finite({**decision._asdict(), "mean": predictive.mean, "stddev": predictive.stddev})
+
+    def slate(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Several actions a decision, none twice, each given those above it.
+
+        Args:
+          **inputs: those of `decide`.
+
+        Returns: actions int32, propensities [B, L], probabilities [B, L, A], mean, stddev [B, A].
+        Raises: tf.errors.InvalidArgumentError as `decide`.
+        """
+        given, predictive, clock = self._asked("slate", inputs)
+        settings = given["candidates"], clock, given["seed"]
+        filled = slate(self._policy, predictive, *settings, size=self.positions, exploration=given["exploration"])  # type: ignore[arg-type]
+        return guards.finite({**filled._asdict(), "mean": predictive.mean, "stddev": predictive.stddev})
+
+    def _asked(self, signature: str, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Summed | Predictive, Clock]:
+        """A request for decisions, checked; what is known of its candidates; its clock."""
+        given = guards.checked(signature, self.inputs[signature], inputs, like="candidates")
+        clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
+        predictive = self._predictive(self._encode_decisions(given), clicks, impressions, given["candidates"])
+        return given, predictive, Clock(tf.reduce_sum(impressions, -1) / given["batch"], given["remaining"], given["batch"])
 
     def density(self, encoded: Mapping[str, Tensor]) -> Any:
         """The density of each encoded row under each weight draw, from features alone; leaves [S, N, K]."""
-        return self._density(self._outputs(encoded, self.weights))
+        return self._by_draw(self._outputs(encoded))
+
+    def _rates(self, outputs: Tensor, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
+        """Click rates of rows whose outputs are [P, S, N]."""
+        if not isinstance(self._family, BetaMixtureFamily):
+            return rates.drawn(self._by_draw(outputs), self._tau(), clicks, impressions, levels)
+        density = Betas(*self._family.by_component(outputs[..., None]))
+        return rates.rates(density, lambda rows: self._by_draw(tf.gather(outputs, rows, axis=2)), self._tau(), clicks, impressions, levels)
+
+    def _by_draw(self, outputs: Tensor) -> Any:
+        """Densities of rows whose outputs are [P, S, N], leaves [S, N, K]."""
+        return self._family.density(tf.transpose(outputs, (1, 2, 0)))
 
     def _levels(self) -> tuple[Callable[[float], float], ...]:
         """Which quantiles stand for a level: its own, and a recalibrated model's before any counts."""
         return (float,) if self._recalibration is None else (float, self._recalibration.level)
 
-    def _interval(self, found: rates.Rates, density: Any, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, ...]:
+    def _interval(self, found: rates.Rates, outputs: Tensor, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, ...]:
         """The ends of the 90% interval, each [N]: recalibrated if the model is, the less so the more a row's own counts say."""
         if self._recalibration is None:
             return found.quantiles
-        before = rates.rates(density, self._tau(), tf.zeros_like(clicks), tf.zeros_like(impressions), ())
+        before = self._rates(outputs, tf.zeros_like(clicks), tf.zeros_like(impressions), ())
         relative = [tf.square(law.data_stddev / law.mean) + tf.square(law.model_stddev / law.mean) for law in (found, before)]
         left = tf.where(impressions > 0.0, tf.minimum(tf.math.divide_no_nan(*relative), 1.0), 1.0)
         plain, mapped = found.quantiles[::2], found.quantiles[1::2]
@@ -150,7 +185,7 @@ class Scorer(tf.Module):
     def _tau(self) -> Tensor | None:
         return None if self.tau is None else tf.convert_to_tensor(self.tau)
 
-    def _encode_decisions(self, inputs: Mapping[str, Tensor], candidates: Tensor) -> dict[str, Tensor]:
+    def _encode_decisions(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Encoded features of B x A rows; a context is encoded once and repeated."""
         raw, items = {}, {}
         for feature, name in self._names.items():
@@ -158,21 +193,20 @@ class Scorer(tf.Module):
             value = inputs[name]
             raw[feature] = tf.reshape(value, tf.concat([[-1], tf.shape(value)[2:]], 0)) if items[feature] else value
         encoded = self.encoder(raw)
-        arms = tf.shape(candidates)[1]
-        return {name: value if items[name] else tf.repeat(value, arms, axis=0) for name, value in encoded.items()}
+        candidates = inputs["candidates"]
+        decision = tf.reshape(tf.broadcast_to(tf.range(tf.shape(candidates)[0])[:, None], tf.shape(candidates)), [-1])  # [B A]
+        return {name: value if items[name] else tf.gather(value, decision) for name, value in encoded.items()}
 
     def _predictive(self, encoded: Mapping[str, Tensor], clicks: Tensor, impressions: Tensor, present: Tensor) -> Summed | Predictive:
         """What is known of B x A candidates given all their counts; the A candidates of one decision share its page effect."""
-        shape = tf.shape(clicks)
-        by_decision = tf.nest.map_structure(
-            lambda leaf: tf.reshape(leaf, tf.concat([[leaf.shape[0]], shape, [leaf.shape[-1]]], 0)), self.density(encoded)
-        )  # [S, B, A, K]
-        if not isinstance(by_decision, BetaMixture):
-            return rates.by_draws(by_decision, self._tau(), clicks, impressions, present)
-        one = merging.merged(by_decision, present)
+        outputs = self._outputs(encoded)
+        outputs = tf.reshape(outputs, tf.concat([outputs.shape[:2], tf.shape(clicks)], 0))  # [P, S, B, A]
+        if not isinstance(self._family, BetaMixtureFamily):
+            return rates.by_draws(self._family.density(tf.transpose(outputs, (1, 2, 3, 0))), self._tau(), clicks, impressions, present)
+        one = merging.merged(Betas(*self._family.by_component(outputs)), present)
         return Summed.of(rates.joined(one, self._tau(), clicks, impressions)[1], present)
 
-    def _with_floor(self, probabilities: Tensor, candidates: Tensor) -> Tensor:
-        """Raises the policy's own floor to the export's: (1 - own)(1 - added) = 1 - floor."""
-        own = float(self._policy.settings.get("floor", 0.0)) if self._policy is not None else 0.0
-        return probabilities if self._floor <= own else with_floor(probabilities, candidates, 1.0 - (1.0 - self._floor) / (1.0 - own))
+
+def _floored(policy: Policy, floor: float) -> Policy:
+    """The policy with the export's floor, where that is more than its own."""
+    return policy._replace(settings={**policy.settings, "floor": max(floor, float(policy.settings.get("floor", 0.0)))})

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from recbayes import random
-from recbayes.export.page import Posterior
+from recbayes.export.nodes import Law
 from recbayes.policies.one_normal import beta_at
 from recbayes.types import Tensor
 
@@ -30,10 +30,9 @@ class Summed(NamedTuple):
     present: Tensor
 
     @classmethod
-    def of(cls, posterior: Posterior, present: Tensor) -> Summed:
-        """From the posterior of one draw: its density's leaves are [Q, 1, B, A, K]."""
-        density = posterior.density
-        return cls(density.mean[:, 0], density.variance[:, 0], tf.exp(posterior.log_weights[:, 0])[..., None], present)
+    def of(cls, law: Law, present: Tensor) -> Summed:
+        """From what the counts say."""
+        return cls(*law.moments(), law.weights[..., None], present)
 
     @property
     def mean(self) -> Tensor:

@@ -152,8 +152,7 @@ def ngrams(texts: Tensor, longest: int) -> Any:
     """
     lower = tf.strings.lower(texts, encoding="utf-8")
     joined = tf.strings.regex_replace(lower, r"['’ʼ]|&(?:apos|rsquo|#0*39|#x27|#8217|#x2019);", "")
-    bare = tf.strings.regex_replace(joined, r"<[^<>]*>|&#?[a-z0-9]{1,8};|[^\pL\pM\pN<&]+", " ")
-    words = tf.strings.split(tf.strings.regex_replace(bare, r"[<&]", " "))
+    words = tf.strings.split(tf.strings.regex_replace(joined, r"<[^<>]*>|&#?[a-z0-9]{1,8};|[^\pL\pM\pN<&]+|[<&]", " "))
     return tf.strings.ngrams(words, ngram_width=tuple(range(1, longest + 1))) if longest > 1 else words
 
 

@@ -47,11 +47,11 @@ def body(found: Monitor) -> list[Html]:
     ]
     if "features" in figures:
         rows = [
-            (name, f"{f['psi']:.3f}", _percent(f.get("oov")), _percent(f.get("oov_in_training"))) for name, f in figures["features"].items()
+            (name, f"{f['psi']:.3f}", f"{f['by_chance']:.3f}", _percent(f.get("oov")), _percent(f.get("oov_in_training")))
+            for name, f in figures["features"].items()
         ]
-        parts.append(
-            part("drift", "Features", None, numbers(["feature", "stability index", "never seen in training", "in training itself"], rows))
-        )
+        heads = ["feature", "stability index", "of so few by chance", "never seen in training", "in training itself"]
+        parts.append(part("drift", "Features", None, numbers(heads, rows)))
     return parts
 
 

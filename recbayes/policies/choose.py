@@ -22,8 +22,12 @@ def choose(probabilities: Tensor, seed: Tensor) -> Decision:
     (1, 0.5)
     """
     probabilities = tf.convert_to_tensor(probabilities)
-    below = tf.cumsum(probabilities, -1)
     shape = [size if size is not None else tf.shape(probabilities)[axis] for axis, size in enumerate(probabilities.shape[:-1])]
-    u = random.uniform(seed, shape, probabilities.dtype)[..., None] * below[..., -1:]
-    action = tf.reduce_sum(tf.cast(below <= u, tf.int32), -1)
+    return choose_at(probabilities, random.uniform(seed, shape, probabilities.dtype))
+
+
+def choose_at(probabilities: Tensor, numbers: Tensor) -> Decision:
+    """`choose`, its uniform numbers [..., B] given."""
+    below = tf.cumsum(probabilities, -1)
+    action = tf.reduce_sum(tf.cast(below <= numbers[..., None] * below[..., -1:], tf.int32), -1)
     return Decision(action, tf.gather(probabilities, action, axis=-1, batch_dims=action.shape.rank), probabilities)

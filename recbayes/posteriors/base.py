@@ -106,6 +106,16 @@ def no_diagnostics(state: Any) -> dict[str, float]:
     return {}
 
 
+class Folded(NamedTuple):
+    """Weight draws as an export holds them, what depends on them alone computed once.
+
+    constants: a structure of tensors; outputs(constants, inputs) -> the network's raw outputs, [P, S, N].
+    """
+
+    constants: Any
+    outputs: Callable[[Any, Mapping[str, Tensor]], Tensor]
+
+
 class Posterior(NamedTuple):
     """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
 
@@ -119,6 +129,7 @@ class Posterior(NamedTuple):
       each a sentence that says what and how to mend; `Fitted.record["warnings"]`, the train stage and the report show them first
     diagnostics(state) -> figures by which to judge the finished state (R-hat, effective draws); `Fitted.record["diagnostics"]` and
       calibration.json hold them
+    fold(network, weights) -> `Folded`, the same outputs for less than `outputs` takes, for an export; None where that is all there is
     """
 
     kind: str
@@ -132,6 +143,7 @@ class Posterior(NamedTuple):
     extras: Callable[[Any], dict[str, Tensor]]
     warnings: Callable[[Network, Any], list[str]] = no_warnings
     diagnostics: Callable[[Any], dict[str, float]] = no_diagnostics
+    fold: Callable[[Network, Any], Folded] | None = None
 
 
 def call_model(

@@ -11,7 +11,7 @@ Source: Kristiadi, Hein, Hennig 2020, arXiv:2002.10118; Daxberger et al. 2021, L
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -75,7 +75,7 @@ def last_layer(
     def last(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:
         return finish(network, state, batches, prior_scale=prior_scale, curvature=curvature)
 
-    return base.Posterior("last_layer", settings, draws, init, step, last, sample, outputs, lambda state: point.extras(state.fitted))
+    return base.Posterior("last_layer", settings, draws, init, step, last, sample, outputs, extras, fold=folded)
 
 
 class State(NamedTuple):
@@ -134,6 +134,11 @@ def finish(network: base.Network, state: State, batches: Iterable[base.Batch], *
     return state._replace(head=head, wide=wide)
 
 
+def extras(state: State) -> dict[str, Tensor]:
+    """The scalars beside the network."""
+    return point.extras(state.fitted)
+
+
 def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Draws:
     """Independent draws of the deviations from the MAP."""
     layers = find_layers(network.model)
@@ -154,6 +159,34 @@ def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) ->
         shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
         moved += shift[:, :, None] * on_location(layers)
     return tf.transpose(moved, (1, 0, 2))
+
+
+class Constants(NamedTuple):
+    """Weights below the head; the head's draws with the MAP in them, [P S, H + 1]; those of the wide weights, [V, S] a wide layer."""
+
+    below: tuple[Tensor, ...]
+    head: Tensor
+    wide: tuple[Tensor, ...]
+
+
+def folded(network: base.Network, weights: Draws) -> base.Folded:
+    """`outputs` as one matrix product of the features and one lookup a wide layer."""
+    layers = find_layers(network.model)
+    own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
+    head = tf.concat([own[id(layers.head.kernel)], own[id(layers.head.bias)][None]], 0) + weights.head  # [S, H + 1, P]
+    size, rows = layers.head.units, tf.reshape(tf.transpose(head, (2, 0, 1)), [-1, head.shape[1]])
+    wide = tuple(own[id(layer.trainable_variables[0])] + moved for layer, moved in zip(layers.wide, weights.wide, strict=True))
+
+    def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
+        seen = base.call_model(layers.below, constants.below, inputs)
+        features, *ids = seen if layers.wide else [seen]
+        parts = tf.unstack(tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, len(head), -1]))
+        if layers.wide:
+            shift = tf.transpose(tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, constants.wide, ids, strict=True)]))
+            parts = [part + shift if i in layers.location else part for i, part in enumerate(parts)]
+        return tf.stack(parts)  # [P, S, N]
+
+    return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, wide), run)
 
 
 def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:

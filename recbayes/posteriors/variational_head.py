@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from recbayes.posteriors import base
 from recbayes.posteriors.flipout import random_signs
-from recbayes.posteriors.last_layer import Draws, Layers, find_layers, on_location, outputs, prior_precisions, run_once, wide_sum
+from recbayes.posteriors.last_layer import Draws, Layers, find_layers, folded, on_location, outputs, prior_precisions, run_once, wide_sum
 from recbayes.posteriors.mean_field import SPEED, START, proper
 from recbayes.random import fold, normal
 from recbayes.types import Tensor
@@ -38,7 +38,7 @@ def posterior(settings: dict[str, Any], draws: int, prior_scale: float) -> base.
     def drawn(network: base.Network, state: State, draws: int, seed: Tensor) -> Draws:
         return sample(network, state, draws, seed, prior_scale=prior_scale)
 
-    return base.Posterior("last_layer", settings, draws, init, step, base.unfinished, drawn, outputs, extras)
+    return base.Posterior("last_layer", settings, draws, init, step, base.unfinished, drawn, outputs, extras, fold=folded)
 
 
 class Fitted(NamedTuple):

@@ -74,5 +74,6 @@ def run_folder(fitted, tmp_path_factory):
     """A run folder with a trained model and its export."""
     folder = tmp_path_factory.mktemp("run")
     fitted.save(folder / "model")
-    rb.export(fitted, rb.thompson(exploration=0.5, draws=32), folder / "export", metadata={"held_out": {"log_likelihood_per_row": -4.1}})
+    told = {"held_out": {"log_likelihood_per_row": -4.1}}
+    rb.export(fitted, rb.thompson(exploration=0.5, draws=32), folder / "export", metadata=told, slate=3)
     return folder

@@ -86,6 +86,12 @@ def damaged(name, position):
         (lambda folder: (folder / "metadata.json").write_text('{"format": 1'), "metadata: metadata.json is not whole JSON"),
         (lambda folder: (folder / "metadata.json").write_text("{}"), "metadata: metadata.json lacks format, signatures"),
         (lambda folder: change(folder, lambda r: r.update(format=99)), "metadata: metadata.json has format 99"),
+        (lambda folder: (folder / "metadata.json").write_text("[1, 2]"), "metadata: metadata.json is not whole JSON"),
+        (lambda folder: change(folder, lambda r: r.update(files=["saved_model.pb"])), "files: metadata.json holds what no export writes"),
+        (
+            lambda folder: change(folder, lambda r: r.update(signatures={"decide": {}})),
+            "signatures: metadata.json holds what no export writes",
+        ),
         (
             lambda folder: change(folder, lambda r: r["known_answers"][0]["outputs"]["mean"].__setitem__(2, 0.5)),
             "known answers: click_rate, mean: ",

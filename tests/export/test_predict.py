@@ -85,6 +85,19 @@ def test_a_killed_prediction_leaves_the_old_file_and_goes_on(plain, parquet, tmp
     pd.testing.assert_series_equal(again.id, whole.id)
 
 
+def test_two_calls_do_not_write_one_file(plain, parquet, tmp_path, monkeypatch):
+    """A job that is started twice mixes up its parts, or takes those of another version or another encoder for its own."""
+    out = tmp_path / "out.parquet"
+    with pytest.raises(UserError, match=r"out.parquet: another predict is writing it"):
+        predict(plain, parquet, out, progress=lambda *_: predict(plain, parquet, out))
+    first = predicting.Scored(plain).model
+    coding = plain.encoder.codings["headline"]
+    monkeypatch.setattr(coding, "length", coding.length + 1)
+    other = predicting.Scored(plain).model
+    monkeypatch.setattr(predicting, "__version__", "0.0.1")
+    assert len({first, other, predicting.Scored(plain).model}) == 3
+
+
 def test_equal_rows_are_computed_once(plain, parquet, tmp_path, monkeypatch):
     """A log of a million showings of a hundred items takes as long as a million items; or a row gets its neighbour's answer."""
     table = pq.read_table(parquet)

@@ -9,7 +9,8 @@ import tensorflow as tf
 import recbayes as rb
 from recbayes.densities import BetaMixture
 from recbayes.densities.group_effect import GroupEffect
-from recbayes.export import merging, page, rates
+from recbayes.export import merging, nodes, page, rates
+from recbayes.export.merging import Betas
 from recbayes.export.summed import Summed
 from recbayes.predictive import Predictive
 
@@ -81,6 +82,29 @@ def test_a_guess_that_is_off_is_moved(monkeypatch):
     np.testing.assert_allclose(found.mean, full(one, 0.65, *seen).mean, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("pages", "arms", "most", "middle"), [(20, 5, 0, 0.0), (20, 5, 3, 0.0), (20, 1, 50_000, 0.0), (4, 100, 2000, 0.0), (20, 5, 300, 6.0)]
+)
+def test_merged_candidates_stand_at_their_nodes(pages, arms, most, middle, monkeypatch):
+    """A decision's quadrature misses the page, or its probabilities of counts are rounded away; the last case has rates of .9."""
+    some = tf.nest.map_structure(lambda leaf: leaf[:1], by_decision(densities(pages, arms)[0], pages, arms))
+    density, seen = some.shift(tf.fill([1, pages, arms], middle)), counts(pages, arms, most)
+    seen = (seen[1] - seen[0], seen[1]) if middle else seen
+    exact = full(density, 0.65, *seen)
+
+    def held():
+        one = Betas(*(leaf[:, 0] for leaf in Betas.of(density)))
+        found = Summed.of(nodes.condition(one, tf.fill([pages], 0.65), *seen), tf.fill([pages, arms], True))
+        np.testing.assert_allclose(found.mean, exact.mean, rtol=1e-3)
+        np.testing.assert_allclose(found.stddev, exact.stddev, rtol=3e-3)
+        np.testing.assert_allclose(found.contrast_stddev, exact.contrast_stddev, rtol=1e-2)
+
+    held()
+    if arms == 5:
+        monkeypatch.setattr(nodes, "scored", lambda *_, **__: (tf.fill([pages], -2.0), tf.fill([pages], 0.1)))
+        held()  # the guess is moved to where the page is
+
+
 def disagreeing(pages, arms):
     """400 draws that differ by a shift of all candidates and by less for each, leaves [S, B, A, K]."""
     rng = np.random.default_rng(4)
@@ -107,7 +131,7 @@ def test_merged_draws_answer_as_bayes_rule_does(most):
     """Merging loses what the draws disagree about, or counts it twice. The oracle weighs each draw by its probability of the counts."""
     density, seen, present = disagreeing(10, 5), counts(10, 5, most), tf.fill([10, 5], True)
     mean, data, model = reweighted(density, seen)
-    one = merging.merged(density, present)
+    one = merging.merged(Betas.of(density), present)
     found = Summed.of(rates.joined(one, tf.constant(0.65), *seen)[1], present)
     np.testing.assert_allclose(found.mean, mean, rtol=0.01)
     np.testing.assert_allclose(found.stddev, np.hypot(data, model), rtol=0.02)
@@ -118,8 +142,7 @@ def test_a_row_s_two_parts_are_those_of_bayes_rule(most):
     """`click_rate` tells data from model wrongly once a row's own counts are in: more impressions look like a better model."""
     density, seen = disagreeing(40, 1), counts(40, 1, most)
     mean, data, model = (x[:, 0] for x in reweighted(density, seen))
-    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, 0], density)
-    found, _ = rates.merged(rows, tf.constant(0.65), seen[0][:, 0], seen[1][:, 0], ())
+    found, _ = rates.merged(Betas.of(density), tf.constant(0.65), seen[0][:, 0], seen[1][:, 0], ())
     np.testing.assert_allclose(found.mean, mean, rtol=0.01)
     np.testing.assert_allclose(found.data_stddev, data, rtol=0.02)
     np.testing.assert_allclose(found.model_stddev, model, rtol=0.05)
@@ -129,7 +152,7 @@ def test_identical_candidates_share_and_joint_draws_have_the_stated_moments():
     """Thompson's draws of a served decision are wider or narrower than what is known."""
     density = by_decision(densities(2, 3)[0], 2, 3)
     seen, present = counts(2, 3, 300), tf.constant([[True, True, False], [True, True, True]])
-    found = Summed.of(rates.joined(merging.merged(density, present), tf.constant(0.65), *seen)[1], present)
+    found = Summed.of(rates.joined(merging.merged(Betas.of(density), present), tf.constant(0.65), *seen)[1], present)
     draws = found.sample(20_000, tf.constant([3, 4])).numpy()
     assert (draws[:, 0, 2] == 0).all()
     # alarm 1e-6 for right code (5 errors of means and 5% of stddevs); sees 4% of a standard deviation
@@ -142,8 +165,11 @@ def test_identical_candidates_share_and_joint_draws_have_the_stated_moments():
 
 def law(density, tau, seen):
     """Rates of rows and the exact predictive they stand for."""
-    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, 0], density)
-    got = rates.rates(rows, None if tau is None else tf.constant(tau), seen[0][:, 0], seen[1][:, 0], (0.05, 0.95))
+
+    def apart(rows):
+        return tf.nest.map_structure(lambda leaf: tf.gather(leaf[:, :, 0], rows, axis=1), density)
+
+    got = rates.rates(Betas.of(density), apart, None if tau is None else tf.constant(tau), seen[0][:, 0], seen[1][:, 0], (0.05, 0.95))
     return got, rates.by_draws(density, None if tau is None else tf.constant(tau), *seen, tf.fill(seen[0].shape, True))
 
 

@@ -1,5 +1,6 @@
 """The SavedModel as servers load it: the same answers everywhere, and the answers a request deserves."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from scipy import stats
 from scipy.special import betaln, expit, logit, logsumexp
 
 import recbayes as rb
+from recbayes.densities import BetaMixture
 from recbayes.export import Scorer, known, rates
+from recbayes.export.merging import Betas
 from recbayes.export.saving import call
 
 
@@ -59,7 +62,7 @@ def answer(scorer, inputs, signature="decide"):
 
 @pytest.fixture(scope="module")
 def scorer(fitted):
-    return Scorer(fitted, rb.thompson(exploration=0.5, draws=32), floor=0.01)
+    return Scorer(fitted, rb.thompson(exploration=0.5, draws=32), floor=0.01, positions=3)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +97,9 @@ def test_python_loaded_model_and_session_agree(scorer, functions, run_folder):
             assert value.dtype == from_session[key].dtype == from_load[key].dtype
             np.testing.assert_allclose(from_session[key], value, rtol=0, atol=1e-6)
             np.testing.assert_allclose(from_load[key], value, rtol=0, atol=1e-6)
-        if name == "decide":
-            np.testing.assert_array_equal(from_session["action"], in_python["action"])
-            np.testing.assert_array_equal(from_load["action"], in_python["action"])
+        for action in {"action", "actions"} & set(in_python):
+            np.testing.assert_array_equal(from_session[action], in_python[action])
+            np.testing.assert_array_equal(from_load[action], in_python[action])
 
 
 def test_a_fresh_process_serves_it_without_recbayes(run_folder, tmp_path):
@@ -131,7 +134,7 @@ print("agrees", len(metadata["known_answers"]))
     done = subprocess.run(
         [sys.executable, "-c", code, str(run_folder / "export")], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == "agrees 2", done.stderr[-2000:]
+    assert done.stdout.strip() == "agrees 3", done.stderr[-2000:]
 
 
 def drawn(scorer, inputs):
@@ -204,7 +207,7 @@ def test_click_rates_rest_on_the_rows_own_counts_alone(scorer, rate):
     leaves, tau = drawn(scorer, alone), float(scorer.tau)
     mean, data, model = reference(leaves, tau, alone)
     merged_mean, merged_stddev, _ = reference(*one_draw(leaves, tau), alone)
-    rows = rates.BetaMixture(*(tf.constant(leaf[:, :, 0], tf.float32) for leaf in leaves))
+    rows = Betas.of(BetaMixture(*(tf.constant(leaf, tf.float32) for leaf in leaves)))
     counts = (tf.constant(inputs[name], tf.float32) for name in ("clicks", "impressions"))
     short = np.asarray(rates.merged(rows, scorer.tau, *counts, (0.05, 0.95))[1])
     np.testing.assert_allclose(got["mean"], np.where(short, merged_mean[:, 0], mean[:, 0]), rtol=1e-3)
@@ -216,6 +219,16 @@ def test_click_rates_rest_on_the_rows_own_counts_alone(scorer, rate):
     one = rate({name: value[2:3] for name, value in inputs.items()})
     for name, value in one.items():
         np.testing.assert_allclose(value, got[name][2:3], rtol=1e-4)
+
+
+def test_what_is_computed_once_gives_the_same_outputs(fitted):
+    """The export's folded weights are another model's: the head without its mean, a wide weight at another output."""
+    encoded, draws = fitted.encoder(fitted.encoder.example(9)), fitted.draw(4, seed=3)
+    folded, whole = fitted.folded(draws), fitted.outputs(encoded, draws)  # [S, N, P]
+    np.testing.assert_allclose(np.transpose(folded.outputs(folded.constants, encoded), (1, 2, 0)), whole, rtol=1e-4, atol=1e-5)
+    plain = fitted.posterior._replace(fold=None)
+    slow = dataclasses.replace(fitted, posterior=plain).folded(draws)
+    np.testing.assert_array_equal(np.transpose(slow.outputs(slow.constants, encoded), (1, 2, 0)), whole)
 
 
 def test_intervals_hold_nine_tenths(scorer, rate, fitted):
@@ -410,6 +423,7 @@ def test_metadata_says_what_a_caller_needs(run_folder):
         "kind": "thompson",
         "settings": {"exploration": 0.5, "draws": 32, "floor": 0.0},
         "floor": 0.01,
+        "slate": 3,
     }
     assert metadata["held_out"] == {"log_likelihood_per_row": -4.1}
     assert metadata["model"]["draws"] == {"seed": 0, "count": 16}

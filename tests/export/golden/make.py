@@ -13,7 +13,7 @@ import pandas as pd
 import recbayes as rb
 
 HERE = Path(__file__).parent
-KINDS = ("page", "plain")
+KINDS = ("page", "plain", "slate")
 
 
 def log():
@@ -72,18 +72,18 @@ def main():
         print(f"{folder.name}: {'written' if write else 'would be written (--write)'}")
         if not write:
             continue
-        policy = rb.thompson(exploration=0.5, draws=16) if name == "page" else rb.ucb()
+        policy = rb.ucb() if name == "plain" else rb.thompson(exploration=0.5, draws=16)
         features = [rb.text("headline", min_count=1, ngrams=1), rb.categorical("image"), rb.numeric("price")]
         fitted = rb.fit(
             log(),
             features=features,
             posterior=rb.last_layer(draws=4),
-            group_effect="page" if name == "page" else False,
+            group_effect=False if name == "plain" else "page",
             epochs=2,
             held_out=0.0,
             model=rb.linear() if name == "plain" else rb.ddn(),
         )
-        rb.export(fitted, policy, folder, metadata={"held_out": {}})
+        rb.export(fitted, policy, folder, metadata={"held_out": {}}, slate=2 if name == "slate" else None)
         from recbayes.export import Scorer
 
         scorer = Scorer(fitted, policy, floor=0.01)

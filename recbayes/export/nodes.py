@@ -1,0 +1,139 @@
+"""Merged candidates given all counts of their page: one pass over nodes of the effect that they share.
+
+The nodes stand around a guess that costs hardly a logarithm (`page.place`) and are moved only where the weights found at them say that
+the guess was off. At a node each component's weight takes the probability of its candidate's counts,
+
+    log B(a + c, b + d) / B(a, b),  lgamma(x) = (x - 1/2) log(x + 4) - x - log rising(x) + series(x + 4) + const,
+
+by Stirling's series at x + 4, x (x + 1) (x + 2) (x + 3) = (x + 4)^4 rising(x). With s and l the smaller and the larger of a and b,
+log(l + 4) - log W = log1p(-s / W), W = a + b + 4, so nothing large is left over to be rounded: the error in float32 is under 5e-4 nats for
+hundreds of clicks and concentrations of thousands, under .02 where clicks or concentrations have five digits (there the row's own counts
+say nearly all, whatever the weights). `densities.special.log_beta_binomial` is more exact, by several times the operations, and
+operations are what a small request costs.
+
+Error, against a fine grid in float64: 1e-4 of means and standard deviations, 2e-3 where clicks have five digits (tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recbayes.export.merging import Betas
+from recbayes.export.page import EDGE, MOVES, NARROW, NODES, REACH, WIDE, Guess
+from recbayes.replay.beliefs import scored, series4
+from recbayes.types import Tensor
+
+SMOOTH = 33
+"""Nodes where quantiles of the law are wanted: moments need no more than `NODES`."""
+
+
+class Law(NamedTuple):
+    """What the counts say: nodes of the effect and their weights, [Q, B]; density [Q, K, B, A], sizes [1, K, B, A], all counts seen."""
+
+    nodes: Tensor
+    weights: Tensor
+    density: Betas
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each candidate given the node, [Q, B, A]."""
+        weights, means, sizes = self.density
+        mean = tf.reduce_sum(weights * means, 1)
+        within = means * (1.0 - means) / (sizes + 1.0)
+        return mean, tf.reduce_sum(weights * (within + tf.square(means - mean[:, None])), 1)
+
+
+class Looked(NamedTuple):
+    """What the nodes around a guess show: their weights [Q, B], the density there, and a better guess where this one is wrong, bool [B]."""
+
+    at: Guess
+    weights: Tensor
+    components: Tensor
+    means: Tensor
+    better: Guess
+    wrong: Tensor
+
+
+def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tensor, count: int = NODES) -> Law:
+    """Candidates of decisions that share an effect, all their counts seen.
+
+    Args:
+      density: of each candidate, [K, B, A].
+      effect: its standard deviation, [B].
+      clicks: float32 [B, A].
+      impressions: float32 [B, A].
+      count: of nodes.
+
+    >>> two = Betas(tf.ones([1, 1, 2]), tf.fill([1, 1, 2], 0.02), tf.fill([1, 1, 2], 1000.0))
+    >>> found = condition(two, tf.constant([0.5]), tf.constant([[90.0, 0.0]]), tf.constant([[3000.0, 0.0]]))
+    >>> mean = tf.reduce_sum(found.weights[..., None] * found.moments()[0], 0)
+    >>> mean.numpy().round(4)   # what the first one's clicks say about the second
+    array([[0.0296, 0.0282]], dtype=float32)
+    """
+    counted, seen = evidence(density, clicks, impressions), density.sizes + impressions
+    odds, z = 1.0 - density.means, np.linspace(-REACH, REACH, count, dtype=np.float32)[:, None]  # [Q, 1]
+
+    def look(at: Guess) -> Looked:
+        nodes = at.middle + z * at.scale  # [Q, B]
+        other = odds * tf.exp(tf.clip_by_value(-nodes, -80.0, 80.0))[:, None, :, None]
+        both = density.means + other  # [Q, K, B, A]
+        a, b = (density.sizes * tf.maximum(side / both, least) for side, least in ((density.means, 1e-10), (other, 1e-6)))
+        joint = counted(a, b)
+        top = tf.reduce_max(joint, 1)  # [Q, B, A]
+        shares = tf.exp(joint - top[:, None])
+        total = tf.reduce_sum(shares, 1)
+        log_weights = tf.reduce_sum(top + tf.math.log(total), -1) - 0.5 * tf.square(nodes / effect)
+        weights = tf.exp(log_weights - tf.reduce_max(log_weights, 0))
+        weights /= tf.reduce_sum(weights, 0)
+        middle = tf.reduce_sum(weights * z, 0)  # in guessed standard deviations, like the spread
+        spread = tf.sqrt(tf.reduce_sum(weights * tf.square(z - middle), 0))
+        edge = tf.maximum(weights[0], weights[-1]) > EDGE
+        wrong = edge | (spread < NARROW) | (spread > WIDE)
+        moved = Guess(at.middle + middle * at.scale, at.scale * tf.maximum(spread, tf.where(edge, 1.0, 0.1)))
+        better = Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True)))
+        means = tf.clip_by_value((a + clicks) / seen, 1e-10, 1.0 - 1e-6)  # whose ends float32 reaches where counts are in the billions
+        return Looked(at, weights, shares / total[:, None], means, better, wrong)
+
+    def again(first: Looked) -> Looked:
+        last: Looked = tf.while_loop(
+            lambda count, looked: (count < MOVES) & tf.reduce_any(looked.wrong),
+            lambda count, looked: (count + 1, look(looked.better)),
+            (tf.constant(0), first),
+        )[1]
+        return last
+
+    mean = tf.reduce_sum(density.weights * density.means, 0)  # [B, A]
+    within = density.means * odds / (density.sizes + 1.0)
+    spread = tf.reduce_sum(density.weights * (within + tf.square(density.means - mean)), 0) / (mean * (1.0 - mean))
+    first = look(Guess(*scored(mean, spread, effect, clicks, impressions, arms=-1, steps=3)))
+    found: Looked = tf.cond(tf.reduce_any(first.wrong), lambda: again(first), lambda: first)
+    return Law(found.at.middle + z * found.at.scale, found.weights, Betas(found.components, found.means, seen[None]))
+
+
+def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """(a, b of the prior beta at a node) -> log of weight times the counts' probability but for the binomial coefficient, [Q, K, B, A]."""
+    sizes = tf.stack([density.sizes, density.sizes + impressions])[:, None]  # [2, 1, K, B, A]: before the counts and after
+    scale = 1.0 / (sizes + 4.0)
+    whole = 0.5 * tf.math.log(scale * _rising(sizes) * _rising(sizes)) - series4(sizes + 4.0)
+    fixed = whole[1] - whole[0] + tf.math.log(density.weights)
+
+    def counted(a: Tensor, b: Tensor) -> Tensor:
+        a, b = tf.stack([a, a + clicks]), tf.stack([b, b + (impressions - clicks)])  # [2, Q, K, B, A]
+        small, large = tf.minimum(a, b), tf.maximum(a, b)
+        share = small * scale
+        logs = (small - 0.5) * tf.math.log(share + 4.0 * scale) + (large - 0.5) * tf.math.log1p(-share)
+        both = tf.stack([small, large])
+        rising = tf.unstack(_rising(both))
+        done = logs + tf.reduce_sum(series4(both + 4.0), 0) - tf.math.log(rising[0] * rising[1])
+        return done[1] - done[0] + fixed
+
+    return counted
+
+
+def _rising(x: Tensor) -> Tensor:
+    """Four factors x (x + 1) (x + 2) (x + 3), over (x + 4)^4."""
+    y, inverse = x * (x + 3.0), 1.0 / (x + 4.0)
+    return y * (y + 2.0) * tf.square(tf.square(inverse))
