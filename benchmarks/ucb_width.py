@@ -1,0 +1,58 @@
+"""How wide UCB should reach: the contrast's standard deviation against the whole one, times 1 to 3, chosen on training tests alone.
+
+    python benchmarks/ucb_width.py [--seeds 12]
+
+The quickstart's model is fitted to the older four fifths of the training tests; lifts over uniform are replays of the newest fifth of
+them, at 10 and 200 updates and over a tenth of the horizon, in shares with 95% intervals over tests. The ratio is 1 + the lift of the best
+width of the contrast over that of the best width of the whole, at 200 updates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import recbayes as rb
+
+WIDTHS = (1.0, 1.5, 2.0, 3.0)
+SETTINGS = {"10_updates": (10, 1.0), "200_updates": (200, 1.0), "tenth_of_horizon": (10, 0.1)}
+
+
+def main() -> None:
+    """Fits, replays, prints one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/ucb_width.json too")
+    options = parser.parse_args()
+    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
+    log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
+    older, newest = log.split(by="time", test_fraction=0.2)[0].split(by="time", test_fraction=0.2)
+    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
+    fitted = rb.fit(older, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
+    figures: dict[str, Any] = {}
+    for name, (steps, horizon) in SETTINGS.items():
+        result = rb.replay(rb.queue(newest, steps=steps, horizon=horizon), policies(fitted, older), seeds=options.seeds)
+        for policy in result.policies:
+            lift = result.over_uniform(policy)
+            figures[f"{policy}_{name}"] = [round(float(x), 4) for x in (lift.lift, *lift.interval)]
+    best = {kind: max(figures[f"{kind}_{width}_200_updates"][0] for width in WIDTHS) for kind in ("contrast", "total")}
+    ratios = {"contrast_vs_total": (1.0 + best["contrast"]) / (1.0 + best["total"])}
+    device = f"{platform.machine()}, {os.cpu_count()} cores"
+    line = json.dumps({"benchmark": "ucb_width", "device": device, "figures": figures, "ratios": ratios})
+    if options.save:
+        (Path(__file__).parent / "results" / "ucb_width.json").write_text(line + "\n", encoding="utf-8")
+    print(line)
+
+
+def policies(fitted: Any, log: Any) -> list[Any]:
+    """UCB of each kind and width, and what it must beat."""
+    wide = [rb.ucb(fitted, stddev=kind, exploration=width, name=f"{kind}_{width}") for kind in ("contrast", "total") for width in WIDTHS]
+    return [rb.uniform(), rb.greedy(rb.counts(log, prior="fitted"), name="fitted/greedy"), rb.greedy(fitted), *wide]
+
+
+if __name__ == "__main__":
+    main()
