@@ -1,6 +1,6 @@
 """How long the exported model takes to decide and to score, through TensorFlow's C API, beside the same answer written plainly in NumPy.
 
-    python benchmarks/serving.py [--draws 64] [--minutes 0]
+    python benchmarks/serving.py [--draws 64] [--minutes 0] [--save]
 
 Three models of the headline tests: from numbers and categories (`plain`), from headlines (`text`), and from headlines with a page effect
 (`page`, the quickstart's). One decision among 100 candidates with counts, by a C program; `_cpu_` is what the calling thread was busy,
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import tempfile
 import time
@@ -43,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=0.0, help="of load on one server, to see whether its memory stays flat")
+    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/serving.json too")
     options = parser.parse_args()
     figures: dict[str, float] = {}
     ratios: dict[str, float] = {}
@@ -62,7 +64,11 @@ def main() -> None:
                 figures |= streamed(fitted, Path(home))
     rounded = {name: round(value, 3) for name, value in figures.items()}
     shares = {name: round(value, 3) for name, value in ratios.items()}
-    print(json.dumps({"benchmark": "serving", "device": platform.processor() or platform.machine(), "figures": rounded, "ratios": shares}))
+    device = f"{platform.machine()}, {os.cpu_count()} cores"
+    line = json.dumps({"benchmark": "serving", "device": device, "figures": rounded, "ratios": shares})
+    if options.save:
+        (Path(__file__).parent / "results" / "serving.json").write_text(line + "\n", encoding="utf-8")
+    print(line)
 
 
 def models(draws: int) -> dict[str, Any]:
@@ -86,9 +92,9 @@ def served(program: Path, folder: Path, scorer: Scorer, minutes: float) -> tuple
     with Consumer(program, folder, 1) as consumer:
         figures = {"load_seconds": consumer.load_seconds, "megabytes": megabytes(folder)}
         figures |= milliseconds(consumer, "decide", request) | milliseconds(consumer, "click_rate", rows, times=30)
-        alone, together = (consumer.ask("decide", request, threads=n, times=200) for n in (1, 8))
-        figures["differing"] = float(together.differing)
-        ratios = {"threads": 8 * alone.seconds.sum() / together.seconds.sum(1).max()}
+        (alone, _), (together, differing) = (throughput(consumer, request, n) for n in (1, 8))
+        figures |= {"decisions_per_second": together, "differing": differing}
+        ratios = {"threads": together / alone}
         if minutes:
             figures["grown_megabytes"] = grown(consumer, request, minutes)
         answer = consumer.ask("decide", request).outputs
@@ -105,6 +111,13 @@ def milliseconds(consumer: Consumer, signature: str, request: dict[str, Array], 
     found = consumer.ask(signature, request, times=times)
     p50, p99 = np.percentile(1e3 * found.seconds, (50, 99))
     return {f"{signature}_p50": p50, f"{signature}_p99": p99, f"{signature}_cpu_p50": float(np.median(1e3 * found.cpu_seconds))}
+
+
+def throughput(consumer: Consumer, request: dict[str, Array], threads: int, times: int = 600) -> tuple[float, float]:
+    """Decisions a second from so many threads, on the clock; how many of their answers differed from the first."""
+    begin = time.perf_counter()
+    found = consumer.ask("decide", request, threads=threads, times=times)
+    return threads * times / (time.perf_counter() - begin), float(found.differing)
 
 
 def grown(consumer: Consumer, request: dict[str, Array], minutes: float) -> float:
