@@ -33,11 +33,8 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/headlines.json too")
     options = parser.parse_args()
     seeds = options.seeds
-    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
-    log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
-    train, test = log.split(by="time", test_fraction=0.2)
-    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
-    fitted = rb.fit(train, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
+    train, test = headline_log().split(by="time", test_fraction=0.2)
+    fitted = quickstarts(train)
     calibration, _ = rb.calibrate(fitted, train, test)
     deciles = calibration["coverage_by_decile"]["0.9"]
     figures = {
@@ -63,6 +60,18 @@ def main() -> None:
     if options.save:
         (Path(__file__).parent / "results" / "headlines.json").write_text(line + "\n", encoding="utf-8")
     print(line)
+
+
+def headline_log() -> Any:
+    """The embedded log, as the quickstart reads it."""
+    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
+    return rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
+
+
+def quickstarts(train: Any) -> Any:
+    """The quickstart's model, fitted."""
+    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
+    return rb.fit(train, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
 
 
 def policies(fitted: Any, train: Any) -> list[Any]:

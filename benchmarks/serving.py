@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from headlines import headline_log
 from scipy.special import betaln, expit, logit, logsumexp
 
 import recbayes as rb
@@ -73,8 +74,7 @@ def main() -> None:
 
 def models(draws: int) -> dict[str, Any]:
     """Fitted a short while: what is learnt does not matter here."""
-    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
-    log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id")).take(range(6000))
+    log = headline_log().take(range(6000))
     plain = [rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
     settings: dict[str, Any] = {"posterior": rb.last_layer(draws=draws), "epochs": 2, "held_out": 0.0}
     return {
@@ -138,8 +138,7 @@ def resident(consumer: Consumer) -> float:
 def streamed(fitted: Any, home: Path) -> dict[str, float]:
     """Rows a second of predict: the log's rows over and over, and each once."""
     names = [feature.name for feature in fitted.encoder.features]
-    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
-    table = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id")).table.select(names)
+    table = headline_log().table.select(names)
     figures = {}
     for name, rows in {"predict_distinct": table, "predict": pa.concat_tables([table.slice(0, 4000)] * 100)}.items():
         pq.write_table(rows, home / "rows.parquet")

@@ -16,7 +16,10 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from headlines import headline_log, quickstarts
+
 import recbayes as rb
+from recbayes.replay import replay
 
 WIDTHS = (1.0, 1.5, 2.0, 3.0)
 SETTINGS = {"10_updates": (10, 1.0), "200_updates": (200, 1.0), "tenth_of_horizon": (10, 0.1)}
@@ -28,14 +31,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/ucb_width.json too")
     options = parser.parse_args()
-    columns = {"clicks": "clicks", "impressions": "impressions", "item": "source_row", "group": "clickability_test_id"}
-    log = rb.read_log("example:upworthy", **columns, time="test_created_at", features=("headline", "eyecatcher_id"))
-    older, newest = log.split(by="time", test_fraction=0.2)[0].split(by="time", test_fraction=0.2)
-    features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
-    fitted = rb.fit(older, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
+    older, newest = headline_log().split(by="time", test_fraction=0.2)[0].split(by="time", test_fraction=0.2)
+    fitted = quickstarts(older)
     figures: dict[str, Any] = {}
     for name, (steps, horizon) in SETTINGS.items():
-        result = rb.replay(rb.queue(newest, steps=steps, horizon=horizon), policies(fitted, older), seeds=options.seeds)
+        result = replay(rb.queue(newest, steps=steps, horizon=horizon), policies(fitted, older), seeds=options.seeds)
         for policy in result.policies:
             lift = result.over_uniform(policy)
             figures[f"{policy}_{name}"] = [round(float(x), 4) for x in (lift.lift, *lift.interval)]

@@ -21,20 +21,11 @@ def run(run_folder: Path, rows: Path, *, console: Console) -> dict[str, Any]:
     """
     folder = RunFolder.read(run_folder)
     start()
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from recbayes.export.predicting import scorer
+    from recbayes.export.predicting import opened, scorer
     from recbayes.monitor import layout, monitor, page
     from recbayes.report import document
-    from recbayes.types import UserError
 
-    if not rows.is_file():
-        raise UserError(f"{rows}: no such file. Give the Parquet file of served decisions")
-    try:
-        table = pq.read_table(rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{rows}: not a Parquet file that can be read ({error})") from error
+    table = opened(rows, ". Give the Parquet file of served decisions").read()
     layout.checked(table)
     config = load(str(folder.path / "config.yaml"), [])
     with console.progress("monitoring"):

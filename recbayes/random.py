@@ -9,12 +9,12 @@ Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (20 roun
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from recbayes.elementwise import elementwise
 from recbayes.types import Tensor
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -136,16 +136,7 @@ def categorical(seed: Tensor, log_weights: Tensor, n: int) -> Tensor:
 
 def threefry(key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Threefry-2x32 with 20 rounds; all words uint32, of shapes that broadcast."""
-    words = _traced()(*key, *counter)
-    for word in words:
-        word.set_shape(tf.broadcast_static_shape(key[0].shape, counter[0].shape))
-    return tuple(words)
-
-
-@lru_cache(maxsize=1)
-def _traced() -> Callable[..., tuple[Tensor, Tensor]]:
-    """The rounds, traced once for words of any shape: 200 operations, which programs name hundreds of times."""
-    return tf.function(_rounds, autograph=False).get_concrete_function(*[tf.TensorSpec(None, tf.uint32)] * 4)
+    return tuple(elementwise(_rounds, *key, *counter))
 
 
 def _rounds(first: Tensor, second: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, reduce
 
 import tensorflow as tf
 
+from recbayes.elementwise import elementwise
 from recbayes.types import Tensor
 
 _Gradient = Callable[..., tuple[Tensor | None, ...]]
@@ -77,17 +77,7 @@ def log_beta_binomial(mean: Tensor, concentration: Tensor, clicks: Tensor, impre
     0.1
     """
     given = _tensors(mean, concentration, clicks, impressions)
-    value = _traced(given[0].dtype)(*given)
-    value.set_shape(reduce(tf.broadcast_static_shape, [x.shape for x in given]))
-    return value
-
-
-@lru_cache
-def _traced(dtype: tf.DType) -> Callable[..., Tensor]:
-    """`_log_beta_binomial` for tensors of any shape, traced once a process: a graph that calls it holds one node in place of 300."""
-    return tf.function(
-        _log_beta_binomial, input_signature=[tf.TensorSpec(None, dtype)] * 4, autograph=False, experimental_attributes={"_noinline": True}
-    )
+    return elementwise(_log_beta_binomial, *given, inline=False)
 
 
 def _log_beta_binomial(mean: Tensor, concentration: Tensor, clicks: Tensor, impressions: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def predict(
     Traceback (most recent call last):
     recbayes.types.UserError: nowhere.parquet: no such file
     """
-    file, target = _open(Path(rows)), Path(out)
+    file, target = opened(Path(rows)), Path(out)
     if not target.parent.is_dir() or target.is_dir():
         what = "is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise UserError(f"{out}: {what}. Name a file to write, in a folder that is there")
@@ -177,9 +177,13 @@ def scorer(source: Any) -> Scored:
     return Scored(source)
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def opened(path: Path, mend: str = "") -> pq.ParquetFile:
+    """A Parquet file.
+
+    Raises: UserError if there is none (`mend` says what to give), or it can't be read.
+    """
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file{mend}")
     try:
         return pq.ParquetFile(path, pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:

@@ -257,13 +257,18 @@ def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tup
     )
 
 
-def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Outer products of the groups' scores for the head, squares of them for each wide weight, summed over the batch's groups."""
-    features, ids, outputs = run_once(network, layers, at.weights, batch.inputs)
+def scores(network: base.Network, at: base.Parameters, batch: base.Batch, outputs: Tensor) -> Tensor:
+    """Slope of the batch's log likelihood in the network's outputs, [N, P]."""
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         total = tf.reduce_sum(network.log_likelihood(outputs, at.extras, batch))
-    slope = tape.gradient(total, outputs)  # [N, P]
+    return tape.gradient(total, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def squared_scores(network: base.Network, layers: Layers, at: base.Parameters, batch: base.Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Outer products of the groups' scores for the head, squares of them for each wide weight, summed over the batch's groups."""
+    features, ids, outputs = run_once(network, layers, at.weights, batch.inputs)
+    slope = scores(network, at, batch, outputs)
     groups = tf.shape(batch.groups)[0]
     rows = tf.reshape(features[:, :, None] * slope[:, None, :], [tf.shape(slope)[0], -1])  # [N, (H + 1) P]
     head = tf.math.unsorted_segment_sum(rows, batch.segments, groups)  # [G, (H + 1) P]
@@ -287,13 +292,7 @@ def exact_precision(
         features, _, outputs = run_once(network, layers, at.weights, batch.inputs)
         return features, outputs
 
-    def scores(batch: base.Batch, outputs: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(outputs)
-            total = tf.reduce_sum(network.log_likelihood(outputs, at.extras, batch))
-        return tf.cast(tape.gradient(total, outputs, unconnected_gradients=tf.UnconnectedGradients.ZERO), tf.float64)  # [N, P]
-
-    traced = tf.function(scores, autograph=False, reduce_retracing=True)
+    traced = tf.function(lambda *given: tf.cast(scores(network, at, *given), tf.float64), autograph=False, reduce_retracing=True)
     bends = one_of_each_entry if network.extras else one_of_each_output
     for batch, (features, outputs) in zip(batches, base.each(given, batches), strict=True):
         precision -= bends(partial(traced, batch), features, outputs)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from recbayes.replay.outcomes import uniforms
-from recbayes.replay.world import NOTHING, Events, Feedback
+from recbayes.replay.world import NOTHING, Events, Feedback, in_a_row
 from recbayes.types import Tensor, UserError
 
 LATE = ("feedback", "clicks")
@@ -206,19 +206,14 @@ def _events(late: Late, feedback: Feedback, waiting: Waiting, seeds: Tensor, t: 
     new = Waiting(fresh, delay)
     known = tf.nest.map_structure(lambda young, old: tf.concat([young[None], old], 0), new, waiting)
     due = known.delay == tf.range(len(late.shares))[:, None, None]  # [L + 1, R, B]
-    arrived = tf.nest.map_structure(_in_a_row, known.events._replace(weight=tf.where(due, known.events.weight, 0.0)))
+    arrived = known.events._replace(weight=tf.where(due, known.events.weight, 0.0))
+    arrived = tf.nest.map_structure(lambda steps: in_a_row(steps[::-1]), arrived)
     rest = tf.nest.map_structure(lambda lanes: lanes[:-1], known)
     if late.late == "feedback":
         return _summed(arrived, feedback), rest
     arrived = arrived._replace(weight=tf.where(arrived.reward > 0.0, arrived.weight, 0.0), joins=tf.ones_like(arrived.weight, tf.bool))
     unclicked = fresh._replace(reward=tf.zeros_like(fresh.reward), joins=tf.zeros_like(fresh.weight, tf.bool))
     return _summed(tf.nest.map_structure(lambda *lanes: tf.concat(lanes, 1), unclicked, arrived), feedback), rest
-
-
-def _in_a_row(lanes: Tensor) -> Tensor:
-    """[L + 1, R, B, ...], youngest first -> [R, (L + 1) B, ...], oldest first."""
-    lanes = tf.transpose(lanes[::-1], [1, 0, *range(2, lanes.shape.rank)])
-    return tf.reshape(lanes, [lanes.shape[0], -1, *lanes.shape[3:]])
 
 
 def _summed(events: Events, like: Feedback) -> Feedback:

@@ -5,11 +5,9 @@ Both are in float64: in float32 the differences of log-gammas at counts of some 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-
 import tensorflow as tf
 
+from recbayes.elementwise import elementwise
 from recbayes.random import threefry
 from recbayes.types import Tensor
 
@@ -133,15 +131,7 @@ def _log_later_start(first: Tensor, shown: Tensor, clicks_left: Tensor) -> Tenso
 
 def _log_falling(n: Tensor, k: Tensor) -> Tensor:
     """Log of n! / (n - k)! for whole numbers in float64, by Stirling's series at n + 9: error 1e-14 of log n!."""
-    value = _traced()(n, k)
-    value.set_shape(tf.broadcast_static_shape(n.shape, k.shape))
-    return value
-
-
-@lru_cache(maxsize=1)
-def _traced() -> Callable[[Tensor, Tensor], Tensor]:
-    """The same, traced once for numbers of any shape: each program asks for it five times."""
-    return tf.function(_falling, autograph=False).get_concrete_function(*[tf.TensorSpec(None, tf.float64)] * 2)
+    return elementwise(_falling, n, k)
 
 
 def _falling(n: Tensor, k: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from recbayes.replay.world import NOTHING
+from recbayes.replay.world import NOTHING, in_a_row
 from recbayes.types import Tensor
 
 BLOCK = 64
@@ -120,11 +120,6 @@ def kept(recent: Decisions, new: Decisions, place: Tensor) -> Decisions:
 
 def anew(recent: Decisions, precision: Tensor, regressions: int) -> Regression:
     """The regressions from these decisions alone, [W, R, B] each."""
-
-    def in_a_row(values: Tensor) -> Tensor:
-        values = tf.transpose(values, [1, 0, *range(2, values.shape.rank)])
-        return tf.reshape(values, [values.shape[0], -1, *values.shape[3:]])
-
     return whole(Decisions(*map(in_a_row, recent)), precision, regressions)
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import tensorflow as tf
+
 from recbayes.log import Log
 from recbayes.types import Array, Clock, Tensor
 
@@ -47,6 +49,12 @@ class Events(NamedTuple):
     features: Any = NOTHING
     place: Any = NOTHING
     joins: Any = NOTHING
+
+
+def in_a_row(steps: Tensor) -> Tensor:
+    """Decisions of several steps one after the other, [W, R, B, ...] -> [R, W B, ...]."""
+    lanes = tf.transpose(steps, [1, 0, *range(2, steps.shape.rank)])
+    return tf.reshape(lanes, [lanes.shape[0], -1, *lanes.shape[3:]])
 
 
 class Feedback(NamedTuple):
