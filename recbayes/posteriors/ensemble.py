@@ -112,7 +112,7 @@ def finish(network: base.Network, state: State, batches: Iterable[base.Batch]) -
     Raises: UserError for members whose outputs are no numbers, or the same for rows that differ.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def ends(inputs: dict[str, Tensor]) -> Any:
         own = stacked.passes(network, state.parameters.weights, inputs)  # [M, N, P]
         return [(tf.reduce_min(own, 1), tf.reduce_max(own, 1)), *((tf.reduce_min(x, 0), tf.reduce_max(x, 0)) for x in inputs.values())]

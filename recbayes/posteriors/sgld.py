@@ -118,7 +118,7 @@ def finish(
 def lost_likelihood(network: base.Network, at: base.Parameters, kept: Sequence[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
     """The MAP's log likelihood less the draws' on average, nats a row, []."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def log_likelihood(weights: Sequence[Tensor], batch: base.Batch) -> Tensor:
         return tf.reduce_sum(network.log_likelihood(network.call(weights, batch.inputs), at.extras, batch))
 
@@ -155,7 +155,7 @@ Slopes = Callable[[Sequence[Tensor], base.Batch, Tensor], list[Tensor]]
 def traced_slopes(network: base.Network, extras: dict[str, Tensor]) -> Slopes:
     """The likelihood's slope as a graph."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def slopes(weights: Sequence[Tensor], batch: base.Batch, factors: Tensor) -> list[Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(weights)
@@ -179,7 +179,7 @@ def traced_move(
 ) -> Callable[..., tuple[Tensor, ...]]:
     """One step of the chain as a graph: (weights, batch, standard normals [D]) -> weights. total: all rows' slope at the MAP."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def move(weights: tuple[Tensor, ...], batch: base.Batch, noise: Tensor) -> tuple[Tensor, ...]:
         ones = tf.ones_like(batch.groups, tf.float32)
         likelihood = [float(batches) * slope for slope in slopes(weights, batch, ones)]

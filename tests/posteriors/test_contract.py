@@ -1,8 +1,12 @@
-"""One list of all posteriors, one set of promises. A new file in recbayes/posteriors must join the list."""
+"""One list of all posteriors, one set of promises. A new file in recbayes/posteriors must join the list.
+
+A page effect makes a graph five times as large: two methods have it here, every method in test_own_model.py.
+"""
 
 from __future__ import annotations
 
 import pkgutil
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +16,8 @@ from small import network, whole
 
 import recbayes as rb
 import recbayes.posteriors
-from recbayes.training import Schedule, compiled_step, train
+from recbayes.posteriors import Network
+from recbayes.training import Rows, batches, compiled_step
 
 
 class Case(NamedTuple):
@@ -21,39 +26,50 @@ class Case(NamedTuple):
     posterior: Any
     model: Any = None
     doubts: bool = True
-    page: bool = True
+    page: bool = False
 
 
 SMALL = {"embedding": 4, "title": 4, "tower": 4}
 CASES = {
     "mle": Case(rb.mle(), doubts=False),
     "map": Case(rb.map(), doubts=False),
-    "last_layer": Case(rb.last_layer(draws=6)),
+    "last_layer": Case(rb.last_layer(draws=6), page=True),
     "last_layer_variational": Case(rb.last_layer(draws=6, method="variational")),
     "mc_dropout": Case(rb.mc_dropout(draws=6), rb.ddn(**SMALL, dropout=0.3)),
     "mean_field": Case(rb.mean_field(draws=6, anneal=2)),
     "epinet": Case(rb.epinet(draws=6)),
-    "ensemble": Case(rb.ensemble(members=3)),
+    "ensemble": Case(rb.ensemble(members=3), page=True),
     "neural_linear": Case(rb.neural_linear(draws=6)),
-    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=10, samples=4), rb.linear(), page=False),  # a pass is cheap: it takes hundreds
+    "nuts": Case(rb.nuts(draws=6, chains=2, warmup=10, samples=4), rb.linear()),  # a pass is cheap: it takes hundreds
     "sgld": Case(rb.sgld(draws=8, thin=2, burn_in=4)),
 }
 NO_METHOD = {"base", "curvature", "flipout", "kept_draws", "point_estimate", "stacked", "variational_head"}
 SEED = tf.constant([3, 4], tf.int32)
 
 
-class Trained(dict[str, Any]):
-    """Each case trained for two epochs when it is first asked for: (network, rows, state)."""
+class Trained(NamedTuple):
+    """A network, its rows, the state before and after some updates, the updates' losses, the step that made them."""
 
-    def __missing__(self, name: str) -> Any:
-        net, rows = network(CASES[name].model, page=CASES[name].page)
-        self[name] = (net, rows, train(net, CASES[name].posterior, rows, Schedule(epochs=2, batch_size=16)).state)
-        return self[name]
+    network: Network
+    rows: Rows
+    first: Any
+    state: Any
+    losses: list[float]
+    step: Any
 
 
-@pytest.fixture(scope="module")
-def trained() -> dict[str, Any]:
-    return Trained()
+@cache
+def trained(name: str) -> Trained:
+    """A case's network and state, made when they are first asked for: tracing a step is what takes the time."""
+    case = CASES[name]
+    net, rows = network(case.model, page=case.page)
+    first = case.posterior.init(net, SEED)
+    step, state, losses = compiled_step(net, case.posterior, first, rows), first, []
+    for _ in range(15):
+        state, loss = step(state, whole(rows), SEED, tf.constant(0.01))
+        losses.append(float(loss))
+    finished = case.posterior.finish(net, state, list(batches(rows, 16, np.arange(12))))
+    return Trained(net, rows, first, finished, losses, step)
 
 
 def test_every_method_is_in_the_list() -> None:
@@ -69,8 +85,8 @@ def test_settings_build_the_same_method_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_outputs_have_draws_rows_parameters(name: str, trained: dict[str, Any]) -> None:
-    net, rows, state = trained[name]
+def test_outputs_have_draws_rows_parameters(name: str) -> None:
+    net, rows, _, state, *_ = trained(name)
     posterior = CASES[name].posterior
     outputs = posterior.outputs(net, posterior.sample(net, state, posterior.draws, SEED), whole(rows).inputs)
     assert outputs.shape == (posterior.draws, 48, 6)
@@ -79,8 +95,8 @@ def test_outputs_have_draws_rows_parameters(name: str, trained: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_same_seed_same_draws_other_seed_others(name: str, trained: dict[str, Any]) -> None:
-    net, rows, state = trained[name]
+def test_same_seed_same_draws_other_seed_others(name: str) -> None:
+    net, rows, _, state, *_ = trained(name)
     posterior, inputs = CASES[name].posterior, whole(rows).inputs
 
     def outputs(seed: list[int]) -> Any:
@@ -94,9 +110,9 @@ def test_same_seed_same_draws_other_seed_others(name: str, trained: dict[str, An
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_identical_candidates_get_identical_draws(name: str, trained: dict[str, Any]) -> None:
+def test_identical_candidates_get_identical_draws(name: str) -> None:
     """Otherwise Thompson sampling prefers one of two equal items for no reason, and shows doubt where there is none."""
-    net, rows, state = trained[name]
+    net, rows, _, state, *_ = trained(name)
     posterior = CASES[name].posterior
     twice = {k: tf.constant(np.concatenate([v[:5], v[:5]])) for k, v in rows.inputs.items()}
     outputs = posterior.outputs(net, posterior.sample(net, state, posterior.draws, SEED), twice).numpy()
@@ -106,27 +122,19 @@ def test_identical_candidates_get_identical_draws(name: str, trained: dict[str, 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_lowers_the_loss_leaves_the_old_state_alone_and_is_traced_once(name: str) -> None:
     """Retracing takes seconds a batch: training would look hung."""
-    case = CASES[name]
-    net, rows = network(case.model, page=case.page)
-    state = case.posterior.init(net, SEED)
-    before = [t.numpy().copy() for t in tf.nest.flatten(state)]
-    step = compiled_step(net, case.posterior, state, rows)
-    losses, now = [], state
-    for _ in range(15):
-        now, loss = step(now, whole(rows), SEED, tf.constant(0.01))
-        losses.append(float(loss))
+    net, rows, first, _, losses, step = trained(name)
     assert losses[-1] < losses[0]
-    for old, tensor in zip(before, tf.nest.flatten(state), strict=True):
-        np.testing.assert_array_equal(old, tensor.numpy())
+    for old, tensor in zip(tf.nest.flatten(CASES[name].posterior.init(net, SEED)), tf.nest.flatten(first), strict=True):
+        np.testing.assert_array_equal(old, tensor)
     for groups in (3, 5):
-        step(state, whole(rows.take(np.arange(groups * 4))), SEED, tf.constant(0.01))
+        step(first, whole(rows.take(np.arange(groups * 4))), SEED, tf.constant(0.01))
     assert step.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_draws_go_into_a_graph(name: str, trained: dict[str, Any]) -> None:
+def test_draws_go_into_a_graph(name: str) -> None:
     """The export traces `outputs` with the draws as constants."""
-    net, rows, state = trained[name]
+    net, rows, _, state, *_ = trained(name)
     posterior = CASES[name].posterior
     weights = posterior.sample(net, state, posterior.draws, SEED)
     inputs = whole(rows).inputs
