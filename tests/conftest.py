@@ -5,5 +5,12 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # many small programs: compiled in four fifths of the time
+COMPILED_AS_USERS_DO = "RECBAYES_TESTS_XLA_FLAGS"
+os.environ.setdefault(COMPILED_AS_USERS_DO, os.environ.get("XLA_FLAGS", ""))
+"""What XLA_FLAGS were before: tests/replay/test_compiling.py holds both compilers' numbers against each other."""
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
+"""The tests compile some hundred small programs and run each for milliseconds: code that is quick to make, in place of quick code."""
 gc.set_threshold(100_000, 20, 50)  # a twentieth of the suite's time
