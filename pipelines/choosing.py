@@ -13,14 +13,15 @@ from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 
 
-def choose(config: Config, train: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:
+def choose(config: Config, train: Any, trained: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:
     """The policy that does best on the newest training groups, the replay that says so, and how it came about.
 
+    The model that plays there has not seen those groups; it is trained for as many epochs as the run's own model, `trained`, found best.
     A test bed has no groups to set aside: it is other replicas that say so.
     """
     assert config.simulate is not None
     older, recent = (None, None) if alone(config) else newest(config, train)
-    model = fit(config, older, folder.checkpoints, console) if needs_model(config) else None
+    model = fit(config, older, folder.checkpoints, console, **as_long_as(config, trained)) if needs_model(config) else None
     most = min(config.simulate.choose_seeds, config.simulate.seeds)
     given = {"checkpoint": folder.checkpoints / "choice", "seed": config.seed + alone(config)}
     if config.simulate.choose == "all":
@@ -28,6 +29,11 @@ def choose(config: Config, train: Any, folder: RunFolder, console: Console) -> t
         return best(config, choice.to_json()["policies"]), choice, choice.to_json()
     halving = halved(config, older, recent, model, console, rounds(most), **given)
     return best(config, halving.result.to_json()["policies"]), halving.result, halving.result.to_json() | {"halving": halving.to_json()}
+
+
+def as_long_as(config: Config, trained: Any) -> dict[str, Any]:
+    """Settings that train as long as a model that was; a recalibrated one needs groups held out, and so finds its own number of epochs."""
+    return {} if config.train.recalibrate else {"epochs": trained.record["epochs"], "held_out": 0.0}
 
 
 def rounds(most: int) -> list[int]:

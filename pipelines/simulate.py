@@ -51,9 +51,9 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes simulation.parquet and simulation.json; `chosen` is the policy that was best on the newest training groups."""
     assert config.simulate is not None
     train, test = (None, None) if alone(config) else logs(config)
-    chosen, choice, record = choose(config, train, folder, console)
-    held, played = controls(config, choice, chosen), choice.policies
     model = rb.load(folder.path / "model") if needs_model(config) else None
+    chosen, choice, record = choose(config, train, model, folder, console)
+    held, played = controls(config, choice, chosen), choice.policies
     given = {"policies": played, "controls": held, "checkpoint": folder.checkpoints / "test"}
     result = replay(config, train, test, model, console.progress("replaying"), seeds=config.simulate.seeds, **given)
     result.rows.to_parquet(folder.output("simulation.parquet"))
