@@ -6,11 +6,12 @@ root of a gamma over its mean is about normal (Wilson and Hilferty), so with r =
     P(beta(a, b) <= p) = Phi((r (1 - w) - (1 - v)) / sqrt(v + w r^2)),  Phi(x) = 1/2 + 1/2 tanh(sqrt(2 / pi) (x + .044715 x^3))
 
 From the quantile of a normal logit with the law's mean and variance, secant steps on the normal score of the level, which is nearly a line
-in the logit, end at the law's quantile. `settled` is False where the last step was not small, where betas of a shape under `SHAPE` hold more
-than `FEW` of the law, or as much lies in betas too narrow to run together with those of the next node: there the caller looks closer.
+in the logit, end at the law's quantile. `settled` is False where the last step was not small; `smooth`, where betas of a shape under `SHAPE`
+hold more than `FEW` of the law, or as much lies in betas too narrow to run together with those of the next node. There the caller looks
+closer.
 
-Error of Phi: 3e-4 of the level, .003 of a standard deviation at 5% and 95%. Error where settled: below .05 standard deviations (tests; on the
-quickstart's model .002).
+Error of Phi: 3e-4 of the level, .003 of a standard deviation at 5% and 95%. Error where settled and smooth: below .05 standard deviations
+(tests; on the quickstart's model .002).
 
 Source: Paulson 1942, An approximate normalization of the analysis of variance distribution; Abramowitz and Stegun 26.2.49; Page 1977,
 Approximations to the cumulative normal function.
