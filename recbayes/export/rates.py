@@ -84,8 +84,8 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     if not shares:
         return found, alike
     kinds, means, sizes = (leaf[..., 0] for leaf in law.density)  # [Q, K, N]
-    flat = (tf.reshape(x, [-1, tf.shape(mean)[0]]) for x in (weights[:, None] * kinds, sizes * means, sizes * (1.0 - means)))
-    mixture = intervals.Law(*flat, mean, whole)
+    each, a, b = (tf.reshape(x, [-1, tf.shape(mean)[0]]) for x in (weights[:, None] * kinds, sizes * means, sizes * (1.0 - means)))
+    mixture = intervals.Law(each, a, b, mean, whole)
     ends, settled = intervals.quantiles(mixture, shares)
     return found._replace(quantiles=ends), alike & settled & intervals.smooth(mixture, effects[1] - effects[0])
 
