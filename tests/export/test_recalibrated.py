@@ -57,7 +57,7 @@ def off(got, fitted, rows):
     effect = {"group_effect": fitted.group_effect, "nodes": 201} if fitted.group else {}
     law = Predictive.from_draws(density, **effect)
     ends = (np.abs(got[name] - law.quantile(MAP.level(q))[:, 0]) for name, q in (("lower", 0.05), ("upper", 0.95)))
-    return (np.maximum(*ends) / law.stddev[:, 0]).max()
+    return (np.maximum(*ends) / np.asarray(law.stddev)[:, 0]).max()
 
 
 def test_without_a_page_effect_ends_are_closer(alone):
