@@ -27,38 +27,29 @@ def checked(signature: str, declared: Sequence[Input], given: Mapping[str, Tenso
     bad = have != wanted
     with tf.control_dependencies([_told(tf.reduce_any(bad), lambda: lengths_differ(signature, declared, bad, given[like], like))]):
         given = {name: tf.identity(value) for name, value in given.items()}
-    with tf.control_dependencies([_told(~possible(given), lambda: tf.group(*(refuse(*each) for each in values(signature, given))))]):
+    found = values(signature, given)
+    all_good = tf.reduce_all(tf.concat([tf.reshape(good, [-1]) for good, _ in found], 0))
+    with tf.control_dependencies([_told(~all_good, lambda: tf.group(*(refuse(~good, message) for good, message in found)))]):
         return {name: tf.identity(value) for name, value in given.items()}
 
 
-def possible(given: Mapping[str, Tensor]) -> Tensor:
-    """Whether `values` finds nothing, bool []."""
-    clicks, impressions = given["clicks"], given["impressions"]
-    counts = tf.reduce_all((clicks >= 0) & (clicks <= impressions) & (impressions <= int(LARGEST)))
-    if "candidates" not in given:
-        return counts
-    settings, knob = tf.concat([given["remaining"], given["batch"]], 0), given["exploration"]
-    positive = tf.reduce_all((settings > 0.0) & (settings <= tf.float32.max))
-    return counts & positive & (knob >= 0.0) & (knob <= tf.float32.max) & tf.reduce_all(tf.reduce_any(given["candidates"], -1))
-
-
 def values(signature: str, given: Mapping[str, Tensor]) -> list[tuple[Tensor, str]]:
-    """Where values have no answer, and what to say of it."""
+    """Where values have an answer, and what to say where they have none."""
     clicks, impressions = given["clicks"], given["impressions"]
     found = [
-        ((clicks < 0) | (clicks > impressions), f"{signature}: clicks must be between 0 and impressions"),
-        (impressions > int(LARGEST), f"{signature}: impressions must be at most {LARGEST:.0e}"),
+        ((clicks >= 0) & (clicks <= impressions), f"{signature}: clicks must be between 0 and impressions"),
+        (impressions <= int(LARGEST), f"{signature}: impressions must be at most {LARGEST:.0e}"),
     ]
-    if signature == "click_rate":
+    if "candidates" not in given:
         return found
     settings = [(given[name], name) for name in ("remaining", "batch")]
-    positive = [(~(tf.math.is_finite(value) & (value > 0)), f"{signature}: {name} must be a number above 0") for value, name in settings]
+    positive = [((value > 0.0) & (value <= tf.float32.max), f"{signature}: {name} must be a number above 0") for value, name in settings]
     knob = given["exploration"]
     return [
         *found,
-        (~tf.reduce_any(given["candidates"], -1), f"{signature}: a decision has no candidate; leave it out or offer one"),
+        (tf.reduce_any(given["candidates"], -1), f"{signature}: a decision has no candidate; leave it out or offer one"),
         *positive,
-        (~(tf.math.is_finite(knob) & (knob >= 0)), f"{signature}: exploration must be a number of 0 or more"),
+        ((knob >= 0.0) & (knob <= tf.float32.max), f"{signature}: exploration must be a number of 0 or more"),
     ]
 
 

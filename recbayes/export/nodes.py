@@ -25,7 +25,7 @@ import tensorflow as tf
 from recbayes.export.merging import Betas
 from recbayes.export.page import EDGE, MOVES, NARROW, NODES, REACH, WIDE, Guess
 from recbayes.replay.beliefs import scored, series4
-from recbayes.types import Tensor
+from recbayes.types import Array, Tensor
 
 SMOOTH = 33
 """Nodes where quantiles of the law are wanted: moments need no more than `NODES`."""
@@ -74,13 +74,11 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
     array([[0.0296, 0.0282]], dtype=float32)
     """
     counted, seen = evidence(density, clicks, impressions), density.sizes + impressions
-    odds, z = 1.0 - density.means, np.linspace(-REACH, REACH, count, dtype=np.float32)[:, None]  # [Q, 1]
+    odds, z = 1.0 - density.means, standard(count)
 
     def look(at: Guess) -> Looked:
         nodes = at.middle + z * at.scale  # [Q, B]
-        other = odds * tf.exp(tf.clip_by_value(-nodes, -80.0, 80.0))[:, None, :, None]
-        both = density.means + other  # [Q, K, B, A]
-        a, b = (density.sizes * tf.maximum(side / both, least) for side, least in ((density.means, 1e-10), (other, 1e-6)))
+        a, b = shifted(density, nodes)
         joint = counted(a, b)
         top = tf.reduce_max(joint, 1)  # [Q, B, A]
         shares = tf.exp(joint - top[:, None])
@@ -113,18 +111,46 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
     return Law(found.at.middle + z * found.at.scale, found.weights, Betas(found.components, found.means, seen[None]))
 
 
+def unseen(density: Betas, effect: Tensor, count: int = NODES) -> Law:
+    """`condition` where nothing was shown yet: what is expected before any counts.
+
+    >>> one, none = Betas(tf.ones([1, 1, 1]), tf.fill([1, 1, 1], 0.02), tf.fill([1, 1, 1], 1000.0)), tf.zeros([1, 1])
+    >>> quick, full = unseen(one, tf.constant([0.5])), condition(one, tf.constant([0.5]), none, none)
+    >>> np.allclose(quick.moments(), full.moments(), rtol=1e-5), np.allclose(quick.weights, full.weights, atol=1e-4)
+    (True, True)
+    """
+    z = standard(count)
+    nodes, weights = z * effect, np.exp(-0.5 * z**2)
+    a, _ = shifted(density, nodes)
+    shares = tf.broadcast_to(tf.constant(weights / weights.sum()), tf.shape(nodes))
+    return Law(nodes, shares, Betas(density.weights[None] + tf.zeros_like(a), a / density.sizes, density.sizes[None]))
+
+
+def standard(count: int) -> Array:
+    """Nodes in standard deviations, [Q, 1]."""
+    return np.linspace(-REACH, REACH, count, dtype=np.float32)[:, None]
+
+
+def shifted(density: Betas, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Shapes of the betas at nodes [Q, B] of the effect, [Q, K, B, A] each."""
+    other = (1.0 - density.means) * tf.exp(tf.clip_by_value(-nodes, -80.0, 80.0))[:, None, :, None]
+    scaled = density.sizes / (density.means + other)
+    return tf.maximum(scaled * density.means, density.sizes * 1e-10), tf.maximum(scaled * other, density.sizes * 1e-6)
+
+
 def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """(a, b of the prior beta at a node) -> log of weight times the counts' probability but for the binomial coefficient, [Q, K, B, A]."""
     sizes = tf.stack([density.sizes, density.sizes + impressions])[:, None]  # [2, 1, K, B, A]: before the counts and after
     scale = 1.0 / (sizes + 4.0)
+    minus = -scale
     whole = 0.5 * tf.math.log(scale * _rising(sizes) * _rising(sizes)) - series4(sizes + 4.0)
     fixed = whole[1] - whole[0] + tf.math.log(density.weights)
 
     def counted(a: Tensor, b: Tensor) -> Tensor:
         a, b = tf.stack([a, a + clicks]), tf.stack([b, b + (impressions - clicks)])  # [2, Q, K, B, A]
         small, large = tf.minimum(a, b), tf.maximum(a, b)
-        share = small * scale
-        logs = (small - 0.5) * tf.math.log(share + 4.0 * scale) + (large - 0.5) * tf.math.log1p(-share)
+        share = small * minus  # its sign in a factor: a negation before log1p would be joined with it into one slow operation
+        logs = (small - 0.5) * tf.math.log(4.0 * scale - share) + (large - 0.5) * tf.math.log1p(share)
         both = tf.stack([small, large])
         rising = tf.unstack(_rising(both))
         done = logs + tf.reduce_sum(series4(both + 4.0), 0) - tf.math.log(rising[0] * rising[1])
@@ -136,4 +162,5 @@ def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[T
 def _rising(x: Tensor) -> Tensor:
     """Four factors x (x + 1) (x + 2) (x + 3), over (x + 4)^4."""
     y, inverse = x * (x + 3.0), 1.0 / (x + 4.0)
-    return y * (y + 2.0) * tf.square(tf.square(inverse))
+    square = inverse * inverse
+    return (y * square) * ((y + 2.0) * square)  # no square of a square, which the graph's optimizer makes one slow operation of

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from recbayes.densities import BetaMixture
 from recbayes.export import intervals, merging, nodes, page
 from recbayes.export.merging import Betas
 from recbayes.predictive import Predictive
 from recbayes.types import Tensor
 
-PLACE, WIDTH = 0.04, 0.25
+PLACE, WIDTH = 0.06, 0.25
 """Of a row's variance: the variance over the draws of its components' means, and the standard deviation over the draws of their
 variances, up to which draws are merged. Chosen so that the ends of a 90% interval are within .05 standard deviations."""
 
@@ -65,7 +66,12 @@ def rates(density: Betas, apart: Apart, tau: Tensor | None, clicks: Tensor, impr
 def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
     """By merged draws, and the rows for which that is as good, bool [N]."""
     one = merging.merged(density, tf.ones_like(clicks, tf.bool)[:, None])
-    effect, law = joined(one, tau, clicks[:, None], impressions[:, None], nodes.SMOOTH if shares else page.NODES)
+    count, effect = nodes.SMOOTH if shares else page.NODES, together(one, tau)
+    law: nodes.Law = tf.cond(
+        tf.reduce_any(impressions > 0.0),
+        lambda: nodes.condition(one.density, effect, clicks[:, None], impressions[:, None], count),
+        lambda: nodes.unseen(one.density, effect, count),
+    )
     at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
     weights, effects = law.weights, law.nodes
     mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)
@@ -74,23 +80,36 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     covariance = share * tf.reduce_sum(weights * apart * (at_nodes - mean), 0)
     spread = tf.square(share) * tf.reduce_sum(weights * tf.square(apart), 0) + share * tf.maximum(tf.square(effect) - one.common, 0.0)
     model = tf.minimum(tf.math.divide_no_nan(tf.square(covariance), spread), whole)
-    given = Betas(*(leaf[..., 0] for leaf in law.density))
-    found = intervals.cumulants(given, weights, effects[1] - effects[0])
+    found, alike = Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), ()), agree(one, effect)
+    if not shares:
+        return found, alike
+    kinds, means, sizes = (leaf[..., 0] for leaf in law.density)  # [Q, K, N]
+    each, a, b = (tf.reshape(x, [-1, tf.shape(mean)[0]]) for x in (weights[:, None] * kinds, sizes * means, sizes * (1.0 - means)))
+    mixture = intervals.Law(each, a, b, mean, whole)
+    ends, settled = intervals.quantiles(mixture, shares)
+    return found._replace(quantiles=ends), alike & settled & intervals.smooth(mixture, effects[1] - effects[0])
+
+
+def agree(one: merging.Merged, effect: Tensor) -> Tensor:
+    """Where a row's draws are enough alike that their moments tell the law's ends, bool [N]."""
     kinds, means, sizes = (leaf[..., 0] for leaf in one.density)  # [K, N]
     before = tf.reduce_sum(kinds * means, 0)
     own = tf.reduce_sum(kinds * (means * (1.0 - means) / (sizes + 1.0) + tf.square(means - before)), 0)
     unseen = own + tf.square(effect * before * (1.0 - before))
-    alike = (one.place[:, 0] <= PLACE * unseen) & (one.width[:, 0] <= WIDTH * unseen)
-    ends = intervals.quantiles(given, weights, found, shares)
-    return Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), ends), alike & found.regular
+    return (one.place[:, 0] <= PLACE * unseen) & (one.width[:, 0] <= WIDTH * unseen)
 
 
 def joined(
     one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor, count: int = page.NODES
 ) -> tuple[Tensor, nodes.Law]:
-    """The effect that candidates share, the page's and the draws' together, as its standard deviation [B], and what the counts say."""
-    effect = tf.sqrt(one.common + (0.0 if tau is None else tf.square(tau)) + LEAST)
+    """The effect that candidates share, as its standard deviation [B], and what the counts say."""
+    effect = together(one, tau)
     return effect, nodes.condition(one.density, effect, clicks, impressions, count)
+
+
+def together(one: merging.Merged, tau: Tensor | None) -> Tensor:
+    """The page's effect and the draws' common shift as one, its standard deviation [B]."""
+    return tf.sqrt(one.common + (0.0 if tau is None else tf.square(tau)) + LEAST)
 
 
 LEAST = 1e-8
@@ -98,11 +117,48 @@ LEAST = 1e-8
 
 
 def drawn(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
-    """Draw by draw, quantiles by search."""
+    """Draw by draw; quantiles by search where normal scores do not tell them."""
     rows = tf.nest.map_structure(lambda leaf: leaf[:, :, None], density)
     law = by_draws(rows, tau, clicks[:, None], impressions[:, None], tf.ones_like(clicks, tf.bool)[:, None], smooth=bool(shares))
     data, model = law.split()
-    return Rates(law.mean[:, 0], data[:, 0], model[:, 0], tuple(law.quantile(q)[:, 0] for q in shares))
+    return Rates(law.mean[:, 0], data[:, 0], model[:, 0], ends(law, shares))
+
+
+def ends(law: Predictive, shares: Sequence[float]) -> tuple[Tensor, ...]:
+    """Quantiles of rows under all draws, each [N]."""
+    if not (shares and isinstance(law.density, BetaMixture)):
+        return tuple(law.quantile(q)[:, 0] for q in shares)
+    mixture = flat(law)
+    near, settled = intervals.quantiles(mixture, shares, steps=STEPS, verified=True)
+    regular = settled & intervals.smooth(mixture, tf.zeros_like(mixture.mean))
+
+    def some_searched() -> tuple[Tensor, ...]:
+        rows = tf.where(~regular)  # [M, 1]
+        density, weights = (tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows[:, 0], axis=2), x) for x in law[:2])
+        rough = law._replace(density=density, node_log_weights=weights, present=tf.ones_like(rows, tf.bool))
+        return tuple(tf.tensor_scatter_nd_update(e, rows, rough.quantile(q)[:, 0]) for e, q in zip(near, shares, strict=True))
+
+    found: tuple[Tensor, ...] = tf.cond(tf.reduce_all(regular), lambda: near, some_searched)
+    return found
+
+
+STEPS = 6
+"""Secant steps where draws disagree: their laws bend the normal score more."""
+
+
+def flat(law: Predictive) -> intervals.Law:
+    """Rows' betas under all nodes and draws in one axis."""
+    rows = tf.shape(law.node_log_weights)[2]
+
+    def listed(leaf: Tensor) -> Tensor:
+        whole = tf.broadcast_to(leaf, tf.concat([tf.shape(law.node_log_weights), tf.shape(leaf)[-1:]], 0))  # [Q, S, N, K]
+        return tf.reshape(tf.transpose(whole, (0, 1, 3, 2)), [-1, rows])
+
+    log_weights, means, sizes = (leaf[..., 0, :] for leaf in law.density)
+    draws = law.draw_log_weights[:, None, None]
+    means, sizes = listed(means), listed(sizes)
+    shares = listed(tf.exp(law.node_log_weights[..., None] + draws + log_weights))
+    return intervals.Law(shares, sizes * means, sizes * (1.0 - means), law.mean[:, 0], tf.square(law.stddev[:, 0]))
 
 
 def by_draws(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, present: Tensor, *, smooth: bool = False) -> Predictive:

@@ -27,6 +27,8 @@ from recbayes.predictive import Predictive
 from recbayes.random import uniform_and_fold
 from recbayes.types import Clock, Tensor, UserError
 
+RatesOf = Callable[[Tensor, Tensor, Tensor, Sequence[float]], rates.Rates]
+
 INTERVAL = (0.05, 0.95)
 DEFAULTS = {"remaining": 1000.0, "batch": 1.0}
 
@@ -99,13 +101,38 @@ class Scorer(tf.Module):
         Returns: mean, data_stddev, model_stddev, stddev, lower, upper; float32 [N].
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ or counts are impossible.
         """
+        return guards.finite(self._answers(*self._scored(inputs), self._rates))
+
+    def quickly(self, **inputs: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """`click_rate` by merged draws alone, a tenth of the graph, and where that is as good, bool [N]; arguments as there."""
+        whole = []
+
+        def merged(outputs: Tensor, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
+            if not isinstance(self._family, BetaMixtureFamily):
+                whole.append(tf.ones_like(clicks, tf.bool))
+                return self._rates(outputs, clicks, impressions, levels)
+            found, alike = rates.merged(self._betas(outputs), self._tau(), clicks, impressions, levels)
+            whole.append(alike)
+            return found
+
+        answers = self._answers(*self._scored(inputs), merged)
+        return answers, tf.reduce_all(tf.stack(whole), 0)
+
+    def by_draws(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """`click_rate` draw by draw, for rows that are not merged as well; arguments as there."""
+        return self._answers(*self._scored(inputs), lambda outputs, *law: rates.drawn(self._by_draw(outputs), self._tau(), *law))
+
+    def _scored(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """A request for click rates, checked: the network's outputs [P, S, N], clicks and impressions [N]."""
         given = guards.checked("click_rate", self.inputs["click_rate"], inputs, like="clicks")
         clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
-        outputs = self._outputs(self.encoder({feature: given[name] for feature, name in self._names.items()}))  # [P, S, N]
-        levels = [level(q) for q in INTERVAL for level in self._levels()]
-        found = self._rates(outputs, clicks, impressions, levels)
-        lower, upper = self._interval(found, outputs, clicks, impressions)
-        answers = {
+        return self._outputs(self.encoder({feature: given[name] for feature, name in self._names.items()})), clicks, impressions
+
+    def _answers(self, outputs: Tensor, clicks: Tensor, impressions: Tensor, law: RatesOf) -> dict[str, Tensor]:
+        """The outputs of click_rate."""
+        found = law(outputs, clicks, impressions, [level(q) for q in INTERVAL for level in self._levels()])
+        lower, upper = self._interval(found, lambda: law(outputs, tf.zeros_like(clicks), tf.zeros_like(clicks), ()), impressions)
+        return {
             "mean": found.mean,
             "data_stddev": found.data_stddev,
             "model_stddev": found.model_stddev,
@@ -113,7 +140,6 @@ class Scorer(tf.Module):
             "lower": lower,
             "upper": upper,
         }
-        return guards.finite(answers)
 
     def decide(self, **inputs: Tensor) -> dict[str, Tensor]:
         """One action a decision.
@@ -161,8 +187,13 @@ class Scorer(tf.Module):
         """Click rates of rows whose outputs are [P, S, N]."""
         if not isinstance(self._family, BetaMixtureFamily):
             return rates.drawn(self._by_draw(outputs), self._tau(), clicks, impressions, levels)
-        density = Betas(*self._family.by_component(outputs[..., None]))
-        return rates.rates(density, lambda rows: self._by_draw(tf.gather(outputs, rows, axis=2)), self._tau(), clicks, impressions, levels)
+        return rates.rates(
+            self._betas(outputs), lambda rows: self._by_draw(tf.gather(outputs, rows, axis=2)), self._tau(), clicks, impressions, levels
+        )
+
+    def _betas(self, outputs: Tensor) -> Betas:
+        """The same as mixtures [K, S, N, 1]."""
+        return Betas(*self._family.by_component(outputs[..., None]))
 
     def _by_draw(self, outputs: Tensor) -> Any:
         """Densities of rows whose outputs are [P, S, N], leaves [S, N, K]."""
@@ -172,12 +203,11 @@ class Scorer(tf.Module):
         """Which quantiles stand for a level: its own, and a recalibrated model's before any counts."""
         return (float,) if self._recalibration is None else (float, self._recalibration.level)
 
-    def _interval(self, found: rates.Rates, outputs: Tensor, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, ...]:
+    def _interval(self, found: rates.Rates, unseen: Callable[[], rates.Rates], impressions: Tensor) -> tuple[Tensor, ...]:
         """The ends of the 90% interval, each [N]: recalibrated if the model is, the less so the more a row's own counts say."""
         if self._recalibration is None:
             return found.quantiles
-        before = self._rates(outputs, tf.zeros_like(clicks), tf.zeros_like(impressions), ())
-        relative = [tf.square(law.data_stddev / law.mean) + tf.square(law.model_stddev / law.mean) for law in (found, before)]
+        relative = [tf.square(law.data_stddev / law.mean) + tf.square(law.model_stddev / law.mean) for law in (found, unseen())]
         left = tf.where(impressions > 0.0, tf.minimum(tf.math.divide_no_nan(*relative), 1.0), 1.0)
         plain, mapped = found.quantiles[::2], found.quantiles[1::2]
         return tuple(faded(own, moved, left) for own, moved in zip(plain, mapped, strict=True))

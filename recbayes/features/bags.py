@@ -150,10 +150,20 @@ def ngrams(texts: Tensor, longest: int) -> Any:
     >>> ngrams(tf.constant(["<b>Don't</b> panic!"]), 2).to_list()
     [[b'dont', b'panic', b'dont panic']]
     """
-    lower = tf.strings.lower(texts, encoding="utf-8")
-    joined = tf.strings.regex_replace(lower, r"['’ʼ]|&(?:apos|rsquo|#0*39|#x27|#8217|#x2019);", "")
-    words = tf.strings.split(tf.strings.regex_replace(joined, r"<[^<>]*>|&#?[a-z0-9]{1,8};|[^\pL\pM\pN<&]+|[<&]", " "))
+    joined = tf.strings.regex_replace(lower(texts), r"['’ʼ]|&(?:apos|rsquo|#0*39|#x27|#8217|#x2019);", "")
+    # spaces stay as they are: to write one over each takes three times as long as all else
+    words = tf.strings.split(tf.strings.regex_replace(joined, r"<[^<>]*>|&#?[a-z0-9]{1,8};|[^\pL\pM\pN<& ]+|[<&]", " "))
     return tf.strings.ngrams(words, ngram_width=tuple(range(1, longest + 1))) if longest > 1 else words
+
+
+def lower(texts: Tensor) -> Tensor:
+    """Texts [N] in lower case by Unicode; what is plain ASCII by its bytes, which is eight times as quick.
+
+    >>> [text.decode() for text in lower(tf.constant(["ÄPFEL", "Pears"])).numpy()]
+    ['äpfel', 'pears']
+    """
+    other = tf.where(~tf.strings.regex_full_match(texts, r"[\x00-\x7f]*"))  # [M, 1]
+    return tf.tensor_scatter_nd_update(tf.strings.lower(texts), other, tf.strings.lower(tf.gather_nd(texts, other), encoding="utf-8"))
 
 
 def _flat(column: pa.Array, name: str) -> tuple[pa.Array, np.ndarray]:

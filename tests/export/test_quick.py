@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import betainc, expit
 
 import recbayes as rb
 from recbayes.densities import BetaMixture
 from recbayes.densities.group_effect import GroupEffect
-from recbayes.export import merging, nodes, page, rates
+from recbayes.export import intervals, merging, nodes, page, rates
 from recbayes.export.merging import Betas
 from recbayes.export.summed import Summed
 from recbayes.predictive import Predictive
@@ -197,6 +198,25 @@ def test_quick_quantiles_of_draws_that_are_not_smoothed_over(tau, concentration,
     exact = Predictive.from_draws(density, group_effect=GroupEffect(tf.constant(tau)) if tau else None, nodes=101)
     for q, ends in zip((0.05, 0.95), got.quantiles, strict=True):
         assert np.abs((ends - exact.quantile(q)[:, 0]) / exact.stddev[:, 0]).max() < 0.05
+
+
+@pytest.mark.parametrize(("spread", "settings"), [(0.1, {}), (0.5, {"steps": 6, "verified": True}), (1.0, {"steps": 6, "verified": True})])
+def test_normal_scores_tell_a_mixtures_quantiles(spread, settings):
+    """Ends that are said to be good are not: Paulson's scores against scipy's incomplete beta function; laws of one hump, and of many."""
+    rng = np.random.default_rng(6)
+    shares, rate = rng.dirichlet(np.ones(40), 1000).T, expit(rng.normal(-3, 1, 1000) + rng.normal(0, spread, (40, 1000)))
+    a = np.exp(rng.uniform(np.log(0.5), np.log(200), 1000)) * rate / rate.mean(0)
+    b = a * (1 - rate) / rate
+    mean = (shares * rate).sum(0)
+    variance = (shares * (rate * (1 - rate) / (a + b + 1) + (rate - mean) ** 2)).sum(0)
+    law = intervals.Law(*(tf.constant(x, tf.float32) for x in (shares, a, b, mean, variance)))
+    for level in (0.05, 0.95):
+        (ends,), settled = intervals.quantiles(law, [level], **settings)
+        good = np.asarray(settled & intervals.smooth(law, tf.zeros(1000)))
+        assert good.sum() > 400
+        around = (np.clip(np.asarray(ends, np.float64) + side * 0.05 * np.sqrt(variance), 0, 1) for side in (-1, 1))
+        below, above = ((shares * betainc(a, b, p)).sum(0) for p in around)
+        assert ((below < level) & (level < above))[good].all()
 
 
 @pytest.mark.parametrize(
