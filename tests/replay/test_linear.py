@@ -95,8 +95,12 @@ def test_a_replica_does_not_depend_on_its_chunk():
     np.testing.assert_array_equal(played("ucb", 1.0, (0, 1))[:, 0], played("ucb", 1.0, (5, 0))[:, 1])
 
 
-def test_float32_holds_after_1e5_updates():
-    """Against the closed form in float64: a drift would turn a long replay's bonus into noise. Mean to .05 of a deviation."""
+@pytest.mark.parametrize(("batch", "many"), [(100_000, np.inf), (1000, 1)])
+def test_float32_holds_after_1e5_updates(batch, many, monkeypatch):
+    """Against the closed form in float64: a drift would turn a long replay's bonus into noise. Mean to .05 of a deviation.
+
+    One after another, and a thousand together a hundred times.
+    """
     rng = np.random.default_rng(0)
     events, width = 100_000, 6
     x = rng.normal(size=(events, width)).astype(np.float32)
@@ -105,9 +109,16 @@ def test_float32_holds_after_1e5_updates():
 
     @tf.function(jit_compile=True, autograph=False)
     def learnt():
-        state = regression.unseen(1, 1, width, tf.constant(0.25))
-        return regression.told(state, tf.zeros([1, events], tf.int32), x[None], reward[None], tf.ones([1, events]))
+        rows, rewards = tf.reshape(x, [-1, 1, batch, width]), tf.reshape(reward, [-1, 1, batch])
+        which, weight = tf.zeros([1, batch], tf.int32), tf.ones([1, batch])
 
+        def step(t, *state):
+            return t + 1, *regression.told(regression.Regression(*state), which, rows[t], rewards[t], weight)
+
+        start = (tf.constant(0), *regression.unseen(1, 1, width, tf.constant(0.25)))
+        return regression.Regression(*tf.while_loop(lambda t, *_: t < events // batch, step, start)[1:])
+
+    monkeypatch.setattr(regression, "MANY", many)
     got, wide = learnt(), x.astype(float)
     inverse = np.linalg.inv(0.25 * np.eye(width) + wide.T @ wide)
     mean = inverse @ wide.T @ reward
@@ -145,6 +156,35 @@ def test_forgetting_is_a_weight():
     np.testing.assert_allclose(mean[0, :, 0], 0.0)
     _, many = regression.seen(state, tf.constant(np.tile(x, (27, 1))[None]))  # 135 decisions: in blocks, the last one padded
     np.testing.assert_allclose(many[0, :, 1], np.tile(square[0, :, 1], 27), rtol=1e-12)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_many_decisions_together_are_one_after_another(late, monkeypatch):
+    """Two batches of 70 over three regressions, one of which hears of nothing, weights and clicks that join and all, in float64.
+
+    Wider than a strip of the factor, more decisions than a block's rows; a batch that told another posterior would change every policy.
+    """
+    rng = np.random.default_rng(4)
+    which, x, reward, weight = (
+        rng.integers(0, 2, (2, 2, 70)),
+        rng.normal(size=(2, 2, 70, 10)),
+        rng.normal(size=(2, 2, 70)),
+        rng.random((2, 2, 70)),
+    )
+    joins = rng.random((2, 2, 70)) < 0.3
+
+    def learnt(many):
+        monkeypatch.setattr(regression, "MANY", many)
+        state = regression.unseen(2, 3, 10, tf.constant(0.5, tf.float64))
+        for batch in range(2):
+            given = [tf.constant(values[batch]) for values in (which.astype(np.int32), x, reward, np.where(weight < 0.2, 0.0, weight))]
+            state = regression.told(state, *given, *([tf.constant(joins[batch] & bool(batch))] if late else []))
+        return state
+
+    together, want = learnt(1), learnt(np.inf)
+    for ours, theirs in zip(together[1:], want[1:]):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    np.testing.assert_allclose(*(np.einsum("rkji,rkjl->rkil", one.root, one.root) for one in (together, want)), atol=1e-12)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -93,9 +93,11 @@ def test_shuffled_rows_come_once():
 
 
 def test_an_arm_of_probability_zero_is_never_shown():
-    """Also at the ends of the numbers that choose."""
+    """Also at the ends of the numbers that choose, and among more arms than are written out."""
     shares = tf.constant([[[0.0, 0.5, 0.0, 0.5, 0.0]] * 3])
-    assert stream.drawn(shares, tf.constant([[1e-12, 0.5, 1 - 1e-12]], tf.float64)).numpy().tolist() == [[1, 3, 3]]
+    for more in (0, 90):
+        wide = tf.pad(shares, [[0, 0], [0, 0], [0, more]])
+        assert stream.drawn(wide, tf.constant([[1e-12, 0.5, 1 - 1e-12]], tf.float64)).numpy().tolist() == [[1, 3, 3]]
 
 
 @pytest.mark.parametrize(
