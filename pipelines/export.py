@@ -34,18 +34,32 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes export/."""
     policy = named_policy(config, folder, policy_named(config))
     write(config, folder, policy, folder.output("export"))
-    return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name}
+    for told in caveats(policy):
+        console.say(f"warning  {told}")
+    return {"says": f"{policy.name} in export/1, described in export/metadata.json", "policy": policy.name, "warnings": caveats(policy)}
+
+
+def caveats(policy: Policy) -> list[str]:
+    """What the export does not do that the replay did: it holds one model, whatever it was simulated over."""
+    if policy.learner is None or policy.learner.kind != "refit":
+        return []
+    every = policy.learner.settings.get("every", rb.refit.__kwdefaults__["every"])
+    return [
+        f"{policy.name} was simulated with its model fitted again every {every} updates; the export serves the model as it was trained"
+        " once. Train and export again on that schedule: without it the simulated figures are not those of what is served."
+    ]
 
 
 def write(config: Config, folder: RunFolder, policy: Policy, target: Path) -> None:
     """Exports a policy over the trained model."""
     test = logs(config)[1]
     some = test.take(range(min(15, len(test))))
+    about = {"held_out": folder.stages["train"]["summary"], "config": config.model_dump(mode="json")}
     rb.export(
         rb.load(folder.path / "model"),
         policy.build(name=policy.name),
         target,
-        metadata={"held_out": folder.stages["train"]["summary"], "config": config.model_dump(mode="json")},
+        metadata=about | ({"caveats": told} if (told := caveats(policy)) else {}),
         rows={feature.name: some.column(feature.name) for feature in config.features},
         seed=config.seed,
         floor=(config.export or Export()).floor,

@@ -34,7 +34,7 @@ from recbayes.replay.stream import StreamWorld
 from recbayes.replay.world import NOTHING, Feedback, Offer, Rules, Scene
 from recbayes.types import Array, Tensor, UserError
 
-EARNS = ("clicks", "decisions", "expected_clicks", "uniform_clicks", "uniform_decisions")
+EARNS = ("clicks", "decisions", "expected_clicks", "squared_clicks", "squared_weights", "uniform_clicks", "uniform_decisions")
 
 
 class Logged(NamedTuple):
@@ -116,9 +116,9 @@ def logged_world(
         first = (np.cumsum(rows) - rows).astype(np.int32)
         data = _moved(data, np.argsort(clusters, kind="stable"))._replace(first=first, size=rows)
     size: dict[str, Any] = {"order": order, "events": number, "batch": batch}
-    widths = data.context.shape[1], data.features.shape[1]
-    key = ("logged", weigh, *size.values(), *widths, len(names), len(data.candidates) == 1, len(data.size) > 0)
-    begin = partial(start, events=number, draws=-(-number // int(data.size.min(initial=number))))
+    widths, draws = (data.context.shape[1], data.features.shape[1]), -(-number // int(data.size.min(initial=number)))
+    key = ("logged", weigh, *size.values(), *widths, len(names), len(data.candidates) == 1, len(data.size) > 0, draws)
+    begin = partial(start, events=number, draws=draws)
     rules = Rules(key, True, EARNS, begin, partial(offer, weigh=weigh, **size), partial(answer, weigh=weigh, **size))
     notes = {
         "source": log.source,
@@ -137,7 +137,8 @@ def start(scene: Scene, seeds: Tensor, *, events: int, draws: int) -> Any:
     drawn = tf.cast(stream.luck(seeds, tf.range(draws), 2)[0] * size.shape[0], tf.int32)  # [R, M]
     drawn = tf.minimum(drawn, size.shape[0] - 1)
     sizes = tf.gather(size, drawn)
-    ends = tf.cumsum(sizes, -1)
+    ends = tf.minimum(tf.cumsum(tf.cast(sizes, tf.int64), -1), tf.int32.max)
+    ends = tf.cast(ends, tf.int32)
     replica = tf.broadcast_to(tf.range(seeds.shape[0])[:, None], ends.shape)
     new = tf.scatter_nd(tf.stack([replica, tf.minimum(ends, events)], -1), tf.ones_like(ends), [seeds.shape[0], events + 1])
     turn = tf.cumsum(new, -1)[:, :events]  # which draw a place belongs to
@@ -184,6 +185,8 @@ def answer(
         "clicks": weight * reward,
         "decisions": weight,
         "expected_clicks": weight * reward,
+        "squared_clicks": tf.square(weight * reward),
+        "squared_weights": tf.square(weight),
         "uniform_clicks": uniform * reward,
         "uniform_decisions": uniform,
     }

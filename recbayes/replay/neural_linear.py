@@ -3,7 +3,7 @@
     z = relu(relu(x W1 + c1) ...), the network's features; reward of arm k = z . w_k + noise, w_k as in `regression`
 
 Between two trainings the features stand still and regressions take every decision exactly; after each training they are made anew from all
-decisions so far. Each replica has a network of its own, and all of them train in one program.
+decisions so far, or from those of a window. Each replica has a network of its own, and all of them train in one program.
 
 Source: Snoek et al. 2015, arXiv:1502.05700; Riquelme, Tucker and Snoek 2018, arXiv:1802.09127 (NeuralLinear).
 """
@@ -17,10 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes import random
-from recbayes.replay.delay import Late
+from recbayes.replay.delay import Late, must_keep
 from recbayes.replay.learner import Bound, Learner, Prior
 from recbayes.replay.linear import Form, Lines, Settings, apart, linear
 from recbayes.replay.regression import Decisions, Regression, whole
+from recbayes.replay.tallies import must_forget
 from recbayes.replay.world import NOTHING, Feedback, Offer, World
 from recbayes.types import Tensor, UserError
 
@@ -57,6 +58,7 @@ def neural_linear(
     a0: float = 6.0,
     b0: float = 6.0,
     initial_pulls: int = 0,
+    window: int | None = None,
     seed: int = 0,
 ) -> Learner:
     """Bayesian linear regression on the features of a network that is trained on a schedule.
@@ -72,6 +74,8 @@ def neural_linear(
       a0: as `linear`'s.
       b0: as `linear`'s.
       initial_pulls: as `linear`'s.
+      window: steps whose decisions count, in trainings and in the regressions that are made anew after each; None: all. Between two
+        trainings up to `train_every` steps more are counted.
       seed: of first weights and of minibatches.
 
     Raises: UserError if a setting is out of range.
@@ -85,21 +89,28 @@ def neural_linear(
             raise UserError(f"neural_linear: {name} is {given[name]}, must be at least 1")
     if not learning_rate > 0.0:
         raise UserError(f"neural_linear: learning_rate is {learning_rate}, must be above 0")
-    linear(precision=precision, a0=a0, b0=b0, initial_pulls=initial_pulls)  # the same checks
+    linear(precision=precision, a0=a0, b0=b0, initial_pulls=initial_pulls, window=window)  # the same checks
 
     def bind(world: World) -> Bound:
         if not (world.rules.own and world.context_width):
             raise UserError(f"neural_linear: the {world.kind} world has no contexts to learn features of. Let counts or density learn.")
+        must_forget("neural_linear", window, world)
+        must_keep("neural_linear", world.delay, window is not None)
+        if window is not None and train_every > world.steps:
+            raise UserError(
+                f"neural_linear: train_every is {train_every}, the {world.kind} world has {world.steps} steps, so nothing would ever be"
+                " forgotten. Set a smaller one."
+            )
         settings = Settings(*(np.float32(value) for value in (precision, a0, b0, 1.0, 1.0)))
         arms, capacity = len(world.segments), int(world.decisions(world.steps).sum()) + isinstance(world.delay, Late)  # a spare row
         sizes = (world.context_width, *[units] * layers, arms)
-        return _bound(settings, sizes, capacity, given)
+        return _bound(settings, sizes, capacity, given | {"window": (window or 0) * int(world.decisions(1).sum())})
 
     return Learner("neural_linear", given, None, bind, of_rates=False)
 
 
 def _bound(settings: Settings, sizes: tuple[int, ...], capacity: int, given: dict[str, Any]) -> Bound:
-    """The learner on a world of sizes[-1] arms."""
+    """The learner on a world of sizes[-1] arms; its window is in decisions, 0 for all."""
     form = Form(False, True, False, given["initial_pulls"], 0)
     inner = apart(form, settings, sizes[-1], sizes[-2] + 1)
 
@@ -142,21 +153,23 @@ def refitted(z: Tensor, buffer: Buffer, settings: Settings, arms: int) -> Regres
 
 
 def _retrained(state: Networks, settings: Settings, here: Tensor, given: dict[str, Any]) -> Networks:
-    """The networks after a training on the first `here` decisions of the buffer, and the regressions on their new features."""
-    buffer, steps = state.buffer, given["train_steps"]
+    """The networks after a training on the last decisions of the `here` that the buffer has, and the regressions on their new features."""
+    steps, oldest = given["train_steps"], tf.maximum(here - given["window"], 0) if given["window"] else tf.constant(0)
+    known = (tf.range(state.buffer.arm.shape[0]) >= oldest)[:, None]
+    buffer = state.buffer._replace(weight=tf.where(known, state.buffer.weight, 0.0)) if given["window"] else state.buffer
     seed = random.fold(tf.constant([given["seed"], 0]), state.lines.updates)
     zeros = tf.nest.map_structure(tf.zeros_like, state.weights)
 
     def step(number: Tensor, weights: Any, first: Any, second: Any) -> Any:
         u = random.uniform(random.fold(seed, number), [given["batch_size"]])
-        rows = tf.minimum(tf.cast(u * tf.cast(here, tf.float32), tf.int32), here - 1)
+        rows = oldest + tf.minimum(tf.cast(u * tf.cast(here - oldest, tf.float32), tf.int32), here - oldest - 1)
         gradient = _gradient(weights, *(tf.gather(values, rows) for values in buffer))
         return number + 1, *_adam(weights, first, second, gradient, number + 1, given["learning_rate"])
 
     weights = tf.while_loop(lambda number, *_: number < steps, step, (tf.constant(0), state.weights, zeros, zeros))[1]
     z = tf.transpose(features(weights, tf.transpose(buffer.context, [1, 0, 2])), [1, 0, 2])
     z = tf.concat([z, tf.ones_like(z[..., :1])], -1)
-    return Networks(weights, buffer, state.lines._replace(regression=refitted(z, buffer, settings, weights[-1][1].shape[-1])))
+    return Networks(weights, state.buffer, state.lines._replace(regression=refitted(z, buffer, settings, weights[-1][1].shape[-1])))
 
 
 def _gradient(weights: Any, context: Tensor, arm: Tensor, reward: Tensor, weight: Tensor) -> Any:

@@ -4,7 +4,7 @@ A policy's cost is against greedy over the same learner, on the same replicas. A
 
     behind_t = greedy's expected clicks up to t - the policy's
 
-and has paid back at the first t after its worst at which behind_t <= 0. By item: an arm that the policy shows more often than greedy
+and has paid back at the first t from which on behind_t <= 0. By item: an arm that the policy shows more often than greedy
 does, by e_a showings, takes them from arms of its group that greedy would have shown, whose clicks a showing are c_g in the mean; it costs
 
     lost_a = e_a (c_g - r_a),  r_a its own clicks a showing,
@@ -31,8 +31,8 @@ class Plan(NamedTuple):
 
     by_step: a row a checkpoint: share of the horizon, decisions, behind (clicks, mean over replicas), lower and upper (95% over
     replicas), of_uniform (behind as a share of the uniform policy's clicks so far). worst: the largest behind, clicks, at least 0, and
-    worst_at the share of the horizon at which it is; paid_back: share of the horizon after which the policy is no longer behind, 0 if it
-    never was, None if it still is at the end. by_item: a row an arm that the policy shows more often than greedy does, costliest first:
+    worst_at the share of the horizon at which it is; paid_back: share of the horizon from which on the policy is not behind, 0 if it
+    never was, None if it is at the end. by_item: a row an arm that the policy shows more often than greedy does, costliest first:
     group, item, shown (showings), more (than greedy), lost (clicks).
     """
 
@@ -83,12 +83,10 @@ def planned(rows: pd.DataFrame, arms: pd.DataFrame, policy: str, greedy: str) ->
     """The plan of a policy from a replay's rows and arms (`Result.rows`, `Result.arms`)."""
     by_step = behind(rows, policy, greedy)
     worst = int(np.argmax(by_step.behind))
-    after = by_step.iloc[worst:]
-    back = after[after.behind <= 0.0]
-    at = float(by_step.share.iloc[worst])
-    never = by_step.behind.iloc[worst] <= 0.0
-    paid_back = 0.0 if never else float(back.share.iloc[0]) if len(back) else None
-    return Plan(policy, greedy, by_step, max(0.0, float(by_step.behind.iloc[worst])), at, paid_back, by_item(arms, policy, greedy))
+    owed = np.flatnonzero(by_step.behind > 0.0)
+    paid_back = 0.0 if not len(owed) else None if owed[-1] == len(by_step) - 1 else float(by_step.share.iloc[owed[-1] + 1])
+    at, most = float(by_step.share.iloc[worst]), max(0.0, float(by_step.behind.iloc[worst]))
+    return Plan(policy, greedy, by_step, most, at, paid_back, by_item(arms, policy, greedy))
 
 
 def behind(rows: pd.DataFrame, policy: str, greedy: str) -> pd.DataFrame:

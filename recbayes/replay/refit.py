@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Hashable
 from functools import partial
+from types import CodeType, FunctionType
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +26,7 @@ from recbayes.log import Log
 from recbayes.replay.density import density
 from recbayes.replay.faults import check
 from recbayes.replay.learner import Again, Bound, Learner
-from recbayes.replay.tallies import Tallies
+from recbayes.replay.tallies import Recent, Tallies
 from recbayes.replay.world import World
 from recbayes.types import Array, UserError
 
@@ -42,6 +44,7 @@ def refit(
     draws: int = 64,
     merge: bool = True,
     exact: bool = False,
+    window: int | None = None,
     seed: int = 0,
 ) -> Learner:
     """A fitted model that is fitted again, on a schedule, to what the replay has told.
@@ -56,6 +59,7 @@ def refit(
       draws: as `density`'s.
       merge: as `density`'s.
       exact: as `density`'s.
+      window: updates whose feedback counts, between fits and in them; the training log is always fitted to. None: all.
       seed: of the weight draws. A fit's seed comes from its replica and step.
 
     Raises: UserError if a setting is out of range, or (bound to a world) the world has no rows that a model could be fitted to.
@@ -65,7 +69,14 @@ def refit(
     recbayes.types.UserError: refit: every is 0, must be at least 1
     """
     check("refit", [(every < 1, f"every is {every}, must be at least 1")])
-    settings: dict[str, Any] = {"counts_scope": counts_scope, "draws": draws, "merge": merge, "exact": exact, "seed": seed}
+    settings: dict[str, Any] = {
+        "counts_scope": counts_scope,
+        "draws": draws,
+        "merge": merge,
+        "exact": exact,
+        "window": window,
+        "seed": seed,
+    }
     started = density(fitted, **settings)
 
     def bind(world: World) -> Bound:
@@ -79,14 +90,15 @@ def refit(
 
         rows = world.rows
 
-        def made(state: Tallies, place: Array, present: Array, seed: int) -> Bound:
-            clicks, impressions = (counted(values.numpy()[0], place, present, len(world.segments)) for values in state)
+        def made(state: Tallies | Recent, place: Array, present: Array, seed: int) -> Bound:
+            told = state.total if isinstance(state, Recent) else state
+            clicks, impressions = (counted(values.numpy()[0], place, present, len(world.segments)) for values in told)
             with ONE_AT_A_TIME:
                 model = fit(joined(log, rows, clicks, impressions), seed)
             return density(model, **settings).bind(world)._replace(together=True)
 
         bound = started.bind(world)
-        return bound._replace(together=True, again=Again(every, made, log.fingerprint))
+        return bound._replace(together=True, again=Again(every, made, f"{log.fingerprint} {recipe(fit)}"))
 
     return Learner("refit", {"every": every, **settings}, fitted, bind, beside=(id(log), told_apart(fit)))
 
@@ -96,6 +108,30 @@ def told_apart(fit: Callable[[Log, int], Any]) -> Hashable:
     if not isinstance(fit, partial):
         return fit
     return fit.func, *(given if isinstance(given, int | float | str) else id(given) for given in (*fit.args, *fit.keywords.values()))
+
+
+def recipe(fit: Callable[[Log, int], Any]) -> str:
+    """A hash of what a fit does, as far as it can be seen, equal in another process: a kept replica must not answer for another fit.
+
+    Its code, its defaults and the values that it holds, by their representation; not what it looks up elsewhere.
+
+    >>> recipe(lambda log, seed: 1) == recipe(lambda log, seed: 1), recipe(lambda log, seed: 1) == recipe(lambda log, seed: 2)
+    (True, False)
+    """
+    if isinstance(fit, partial):
+        known = f"{recipe(fit.func)} {fit.args} {sorted(fit.keywords.items())}".encode()
+    elif isinstance(fit, FunctionType):
+        held = [cell.cell_contents for cell in fit.__closure__ or ()]
+        known = _code(fit.__code__) + f"{fit.__defaults__} {fit.__kwdefaults__} {held}".encode()
+    else:
+        known = repr(fit).encode()
+    return hashlib.sha256(re.sub(rb"0x[0-9a-f]+", b"", known)).hexdigest()[:16]  # addresses differ between processes
+
+
+def _code(code: CodeType) -> bytes:
+    """A function's instructions and constants, those of functions within it among them."""
+    constants = [_code(value) if isinstance(value, CodeType) else repr(value).encode() for value in code.co_consts]
+    return b" ".join([code.co_code, repr(code.co_names).encode(), *constants])
 
 
 def counted(values: Array, place: Array, present: Array, arms: int) -> Array:

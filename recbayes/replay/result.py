@@ -13,7 +13,7 @@ import pandas as pd
 
 from recbayes.replay.comparisons import Comparison, judged, over, running, says
 from recbayes.replay.intervals import Lift, Resamples, over_replicas
-from recbayes.replay.planning import Plan, planned
+from recbayes.replay.planning import Plan, behind, planned
 from recbayes.replay.sequential import Sequential
 from recbayes.types import Array, UserError
 
@@ -167,14 +167,19 @@ class Result:
         def share(value: float | None) -> str:
             return "" if value is None or value != value else f"{value:+.1%}"
 
+        def number(value: Any) -> str:
+            return value if isinstance(value, str) else "" if value is None or value != value else f"{value:,.4g}"
+
         def ends(value: Any) -> str:
             return f"{share(value[0])} to {share(value[1])}" if isinstance(value, list | tuple) else ""
 
         table = self.summary().drop(columns=["interval_over_replicas", "exploration"])
-        words = ("clicks", "against_greedy", "uncertainty")
-        formats: dict[str, Any] = {name: ends if "interval" in name else share for name in table.columns if name not in words}
+        shares = ("lift", "share", "cost", "regret_over", "regret_stddev")
+        formats: dict[str, Any] = {
+            name: ends if "interval" in name else share if name.startswith(shares) else number for name in table.columns
+        }
         told = "".join(f"<p>{escape(says(c))}</p>" for c in self._against_controls)
-        return str(table.to_html(formatters={"clicks": "{:,.0f}".format, **formats}, na_rep="")) + told
+        return str(table.to_html(formatters={**formats, "clicks": "{:,.0f}".format}, na_rep="")) + told
 
     def _figures(self, name: str) -> dict[str, Any]:
         over_uniform = self.over_uniform(name)
@@ -197,15 +202,22 @@ class Result:
         return known | self._regret(name) | self._matches(name)
 
     def _matches(self, name: str) -> dict[str, Any]:
-        """Whether enough logged events matched the policy to say anything; nothing where the world decides for itself."""
+        """Whether enough logged events matched the policy to say anything; nothing where the world decides for itself.
+
+        Events that count by weight say as much as (sum w)^2 / sum w^2 whole ones, their clicks as (sum w c)^2 / sum (w c)^2.
+        """
         last = self.rows[(self.rows.policy == name) & (self.rows.share == 1.0)]
         if "share_matched" not in last:
             return {}
-        matched, clicks = float(last.decisions.mean()), float(last.clicks.mean())
-        grave = [matched < decisions or clicks < most for decisions, most in MATCHES.values()]
+        matched, share = float(last.decisions.mean()), float(last.share_matched.mean())
+        decisions = _mean_ratio(last.decisions**2, last.squared_weights)
+        clicks = _mean_ratio(last.clicks**2, last.squared_clicks)
+        grave = [decisions < few or clicks < fewest for few, fewest in MATCHES.values()]
         verdict = next((verdict for verdict, few in zip(MATCHES, grave, strict=True) if few), "trust")
-        reason = "" if verdict == "trust" else f"{matched:,.0f} logged decisions matched, with {clicks:,.1f} clicks"
-        return {"matched": matched, "share_matched": float(last.share_matched.mean()), "verdict": verdict, "reason": reason}
+        counted = "logged decisions matched" if np.allclose(last.decisions, last.squared_weights) else "effective decisions after weighting"
+        reason = "" if verdict == "trust" else f"{decisions:,.0f} {counted}, with {clicks:,.1f} clicks"
+        effective = {"effective_decisions": decisions, "effective_clicks": clicks}
+        return {"matched": matched, "share_matched": share, **effective, "verdict": verdict, "reason": reason}
 
     def _regret(self, name: str) -> dict[str, Any]:
         """How far the policy was behind a known optimum; nothing where it is not known."""
@@ -218,7 +230,7 @@ class Result:
             "cumulative_regret": float(ours.mean()),
             "regret_per_decision": float((ours / last.decisions).mean()),
             "regret_over_uniform": float(shares.mean()),
-            "regret_interval": tuple(1.0 + end for end in over_replicas(ours, uniform)),
+            "regret_interval": tuple(1.0 + end for end in over_replicas(shares, np.ones(1))),
             "regret_stddev": float(shares.std(ddof=1)) if len(shares) > 1 else None,
         }
 
@@ -229,8 +241,8 @@ class Result:
         """
         if name not in self.baselines or not np.sum(self.uniform) > 0.0:
             return None
-        means = self.rows.groupby(["share", "policy"]).expected_clicks.mean().unstack()
-        return float(max(0.0, (means[self.baselines[name]] - means[name]).max()) / np.atleast_2d(self.uniform).sum(1).mean())
+        most = float(behind(self.rows, name, self.baselines[name]).behind.max())
+        return max(0.0, most) / float(np.atleast_2d(self.uniform).sum(1).mean())
 
     def plan(self, name: str | None = None) -> Plan:
         """What exploring costs: clicks behind greedy over the same learner as the horizon passes and by item, and when they are paid back.
@@ -268,6 +280,11 @@ class Result:
                 raise UserError(f"replay: no policy is named {known!r}. Replayed were {', '.join(self.policies)}")
         uniform = self.uniform_early if early else self.uniform
         return self._resamples.lift(clicks[name], np.atleast_2d(uniform) if other is None else clicks[other])
+
+
+def _mean_ratio(over: pd.Series[float], under: pd.Series[float]) -> float:
+    """Mean over replicas; 0 where there is nothing."""
+    return float((over / under.where(under > 0.0)).fillna(0.0).mean())
 
 
 def undefined(figure: Any) -> bool:

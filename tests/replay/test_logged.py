@@ -75,6 +75,23 @@ def test_weighting_values_a_fixed_policy():
     np.testing.assert_allclose(last.share_matched, last.decisions / 3000)
 
 
+def test_weights_that_rest_on_few_events_are_a_verdict():
+    """Four rows of 1,000 bear half of uniform's weight: 3,000 weighted decisions say as much as some 50 whole ones.
+
+    By their sum the verdict would be trust. A notebook shows it, and numbers that are no shares as numbers.
+    """
+    result = rb.replay(rb.propensity(events((0.004, 0.996)), how="weighting", events=3000, batch=100), [rb.uniform()], seeds=20)
+    record = result.to_json()["policies"]["uniform"]
+    weights = np.repeat([0.5 / 0.004, 0.5 / 0.996], [12, 2988])
+    assert record["effective_decisions"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=0.3)
+    assert record["matched"] > 2000
+    assert record["verdict"] == "caution"
+    assert "effective decisions after weighting" in record["reason"]
+    html = result._repr_html_()
+    assert "caution" in html
+    assert f"{record['matched']:,.4g}" in html
+
+
 def test_few_matches_are_a_verdict():
     """The open bandit sample: 10,000 events of 80 items and 38 clicks. A number without a verdict would be believed."""
     log = rb.read_log(
@@ -117,7 +134,8 @@ def test_clusters_are_drawn_whole():
     frame = pd.DataFrame(
         {"item": [0, 1] * 60, "click": [0, 1, 1] * 40, "p": 0.5, "view": np.repeat(np.arange(30), [2, 6] * 15)[np.r_[60:120, :60]]}
     )
-    log = rb.read_log(frame, clicks="click", item="item", propensity="p", cluster="view")
+    roles = {"clicks": "click", "item": "item", "propensity": "p", "cluster": "view"}
+    log = rb.read_log(frame, **roles)
     world = rb.rejection(log, events=400)
     scene = tf.nest.map_structure(tf.constant, world.parts()[0].scene)
     rows = world.rules.start(scene, tf.constant([[0, 1], [0, 2]])).numpy()
@@ -134,6 +152,8 @@ def test_clusters_are_drawn_whole():
             place = end
         assert len(set(met)) > 20
     assert (rows[0] != rows[1]).any()
+    alone = rb.rejection(rb.read_log(frame.assign(view=np.r_[np.arange(60) // 2, 40:99, 98]), **roles), events=400)
+    assert alone.rules.key != world.rules.key  # another number of draws: a program of the one would run out of rows in the other
     offer = world.rules.offer(scene, tf.constant(rows), tf.constant([[0, 1], [0, 2]]), tf.constant(7))
     assert offer.candidates.shape == (2, 1, 2)
 

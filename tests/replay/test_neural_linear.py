@@ -7,7 +7,8 @@ import tensorflow as tf
 from replay.worlds import pages
 
 import recbayes as rb
-from recbayes.replay import regression
+from recbayes.replay import regression, stream
+from recbayes.replay.learner import Prior
 from recbayes.replay.linear import Settings
 from recbayes.replay.neural_linear import Buffer, refitted
 
@@ -40,6 +41,36 @@ def test_features_are_learnt():
     rows = result.rows.set_index(["checkpoint", "seed"])
     late = rows.regret[20] - rows.regret[10]
     assert (late / 600 < 0.2).all()  # uniform, and a line, are wrong in half of them
+
+
+def test_a_window_forgets_in_trainings_and_regressions():
+    """Six batches of two, a window of two: nothing of the first four is left in the network or in the lines."""
+    table = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0], "label": ["x", "y"]})
+    world = rb.classification(table, label="label", events=12, batch=2)
+    bound = rb.neural_linear_learner(units=4, train_every=6, train_steps=2, batch_size=8, window=2).bind(world)
+    prior = Prior(None, tf.nest.map_structure(tf.constant, bound.settings), tf.ones([2, 1], tf.bool))
+    rng = np.random.default_rng(0)
+    context, arm, reward = rng.normal(size=(6, 2, 1, 2)), rng.integers(0, 2, (6, 2, 1)), rng.random((6, 2, 1))
+    state = bound.start(prior, 2)
+    for t in range(6):  # the replicas tell other things at first, and the same in the last two batches
+        mine = np.array([[0, 0], [1, 1]]) if t >= 4 else np.array([[0, 1], [1, 0]])  # whose of the two, [B, R]
+        seen = np.stack([context[t, mine[:, r], 0] for r in range(2)])
+        arms, rewards = (np.stack([v[t, mine[:, r], 0] for r in range(2)]) for v in (arm, reward))
+        told = stream.told(
+            *(tf.constant(v, d) for v, d in ((arms, tf.int32), (rewards, tf.float32))), tf.ones([2, 2]), 2, tf.constant(seen, tf.float32)
+        )
+        state = bound.update(state, prior, told)
+    first, second = (tf.nest.map_structure(lambda leaf, r=r: leaf[r].numpy(), (state.weights, state.lines.regression)) for r in range(2))
+    tf.nest.map_structure(np.testing.assert_array_equal, first, second)
+    assert (state.buffer.context[:8, 0] != state.buffer.context[:8, 1]).numpy().any()
+    np.testing.assert_allclose(first[1].events.sum(), 4.0)
+    with pytest.raises(rb.UserError, match="neural_linear: window is 6, the classification world has 6 steps, so nothing would"):
+        rb.neural_linear_learner(window=6).bind(world)
+    with pytest.raises(rb.UserError, match="neural_linear: train_every is 50, the classification world has 6 steps, so nothing would"):
+        rb.neural_linear_learner(window=2).bind(world)
+    late = rb.classification(table, label="label", events=12, batch=2, delay={"kind": "geometric", "mean": 1, "late": "clicks"})
+    with pytest.raises(rb.UserError, match="neural_linear: clicks that join late"):
+        rb.neural_linear_learner(train_every=2, window=2).bind(late)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The cost planner: clicks behind greedy step by step and item by item, against sums by hand."""
 
+import dataclasses
 import functools
 import json
 
@@ -50,10 +51,11 @@ def test_a_cost_that_is_paid_back():
     [
         ([8, 14, 20, 35], None, "has not paid that back: at the horizon's end it is 5 clicks behind"),
         ([11, 22, 33, 44], 0.0, "never behind"),
+        ([8, 14, 31, 38], None, "has not paid that back: at the horizon's end it is 2 clicks behind"),
     ],
 )
 def test_a_cost_that_is_not(policy, paid_back, words):
-    """Null and 0 are different answers: still behind, and never behind."""
+    """Null and 0 are different answers: behind at the end, be it again, and never behind."""
     plan = planned(rows([10, 20, 30, 40], policy), ARMS, "ucb", "greedy")
     assert plan.paid_back == paid_back
     assert words in plan.says()
@@ -100,6 +102,10 @@ def test_a_replays_own_plan():
         np.testing.assert_allclose(one.groupby("group").shown.sum(), rb.queue(pages(), steps=5).horizon)
     np.testing.assert_allclose(found.arms.groupby("policy").clicks.sum(), found.rows[found.rows.share == 1].groupby("policy").clicks.mean())
     assert plan.to_json()["by_item"][0]["lost"] >= plan.to_json()["by_item"][-1]["lost"]
+    assert found.cost("counts/ucb") == pytest.approx(plan.worst / found.uniform.sum())
+    early = (found.rows.checkpoint == 1) & (found.rows.policy == "counts/ucb") & (found.rows.seed > 0)  # unmatched but in one replica
+    unlike = dataclasses.replace(found, rows=found.rows.assign(expected_clicks=found.rows.expected_clicks.mask(early)))
+    assert unlike.cost("counts/ucb") == pytest.approx(unlike.plan("counts/ucb").worst / found.uniform.sum())
 
 
 def test_without_greedy_there_is_no_plan():

@@ -1,5 +1,7 @@
 """The refit learner: the same as fitting again by hand between steps, with what has been told and nothing else."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,10 +12,12 @@ import recbayes as rb
 from recbayes.config import load
 from recbayes.pipelines import players
 from recbayes.random import fold
+from recbayes.replay import jobs as chunks
 from recbayes.replay.jobs import streams
 from recbayes.replay.learner import Prior
 from recbayes.replay.refit import joined
 from recbayes.replay.tallies import Tallies
+from recbayes.replay.world import Feedback
 
 STEPS, EVERY = 7, 3
 
@@ -64,7 +68,7 @@ def by_hand(world, train, seeds):
     return earned[part.groups >= 0]
 
 
-def test_equals_fitting_by_hand():
+def test_equals_fitting_by_hand(tmp_path, monkeypatch):
     """Every expected click of a replica: a fit that saw too much or too little would choose other arms.
 
     A fit that gives the same model back is the density learner: spans of steps are the whole horizon, to every point of the curve.
@@ -75,13 +79,50 @@ def test_equals_fitting_by_hand():
         rb.ucb(rb.refit(model, train, lambda log, seed: model, every=EVERY), name="same"),
         rb.ucb(model),
     ]
-    result = rb.replay(world, policies, seeds=2, seed=5, replica_chunk=1)
+    run = functools.partial(rb.replay, world, policies, seeds=2, seed=5, replica_chunk=1, checkpoint=tmp_path)
+    result = run()
     for replica in range(2):
         np.testing.assert_allclose(result.expected["refit/ucb"][replica], by_hand(world, train, streams(5, 2)[replica]), rtol=1e-5)
     assert (result.expected["refit/ucb"] != result.expected["same"]).any()
     rows = result.rows.set_index("policy")
     np.testing.assert_allclose(rows.loc["same"].expected_clicks, rows.loc["density/ucb"].expected_clicks, rtol=1e-5)
     assert result.compare("same", "density/ucb", early=True).lift == pytest.approx(0.0, abs=1e-6)
+    sorted(tmp_path.glob("*.npz"))[0].unlink()  # as a kill leaves it: without one replica, and with part of a file
+    (tmp_path / "half.0.0.tmp").write_bytes(b"PK")
+    played, original = [], chunks.play
+    monkeypatch.setattr(chunks, "play", lambda *given: played.append(1) or original(*given))
+    pd.testing.assert_frame_equal(run().rows, result.rows)
+    assert len(played) == 1
+
+
+def test_a_kept_replica_is_of_its_fit():
+    """More epochs, another setting that the fit holds: a checkpoint of the old one must not answer. The same, made again, goes on."""
+    train, world, epochs = pages(seed=1), rb.queue(pages(groups=3), steps=STEPS), 3
+
+    def token(fit):
+        return rb.refit(Model(), train, fit, every=EVERY).bind(world).again.token
+
+    first = token(lambda log, seed: (epochs, log))
+    assert first == token(lambda log, seed: (epochs, log))
+    assert first != token(lambda log, seed: (epochs + 1, log))
+    assert token(functools.partial(fit, seed=1)) != token(functools.partial(fit, seed=2))
+    epochs = 30
+    assert first != token(lambda log, seed: (epochs, log))
+
+
+def test_a_window_is_of_what_was_told():
+    """What is older is neither in the counts nor in the next fit; the training rows stay."""
+    train, world, seen = pages(seed=1), rb.queue(pages(groups=3), steps=STEPS), []
+    bound = rb.refit(Model(), train, lambda log, seed: seen.append(log) or Model(), every=EVERY, window=2).bind(world)
+    (part,) = world.parts(together=True)
+    present = np.asarray(part.scene.present)
+    prior = Prior(None, (), tf.constant(present))
+    state = bound.start(prior, 1)
+    for shown in (50.0, 7.0, 4.0):
+        cells = tf.constant(np.where(present, shown, 0.0)[None])
+        state = bound.update(state, prior, Feedback(cells, cells / 50.0))
+    bound.again.made(state, part.lay(np.arange(len(world.segments))), present, 1)
+    assert seen[0].impressions.sum() == train.impressions.sum() + 11 * len(world.segments)
 
 
 def test_rows_are_those_that_were_shown():

@@ -14,6 +14,7 @@ from recbayes.replay import jobs as chunks
 from recbayes.replay.jobs import jobs, play, streams
 from recbayes.replay.layout import blocks
 from recbayes.replay.outcomes import uniforms
+from recbayes.replay.program import Program, compiled
 
 
 @functools.cache
@@ -124,10 +125,13 @@ def test_a_replica_does_not_depend_on_its_chunk():
 
 
 def test_width_of_chunks_changes_nothing():
-    """seeds that do not fill the last chunk, and one chunk for all."""
+    """seeds that do not fill the last chunk, one chunk for all, and one that is too wide: no replica is played for nothing."""
     policies = [rb.uniform(), rb.ucb(rb.counts())]
     narrow, wide = (rb.replay(small(), policies, seeds=5, replica_chunk=width) for width in (2, 5))
     np.testing.assert_allclose(narrow.rows.expected_clicks, wide.rows.expected_clicks, rtol=1e-5)
+    programs = compiled.cache_info().currsize
+    np.testing.assert_array_equal(rb.replay(small(), policies, seeds=5, replica_chunk=64).rows.expected_clicks, wide.rows.expected_clicks)
+    assert compiled.cache_info().currsize == programs
 
 
 def test_policies_meet_the_same_luck():
@@ -142,8 +146,6 @@ def test_policies_meet_the_same_luck():
 
 def test_policies_that_differ_in_exploration_share_a_program():
     """Compiling takes seconds: once a kind and learner, not once a setting."""
-    from recbayes.replay.program import Program, compiled
-
     world, learner = small(), rb.counts()
     bound = learner.bind(world)
     half, whole = (compiled(Program.of(rb.ucb(learner, exploration=e), bound, world, 1)) for e in (0.5, 1.0))

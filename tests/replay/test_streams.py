@@ -37,6 +37,7 @@ def test_uniforms_regret_on_the_wheel(delta):
     record = result.to_json()["policies"]["uniform"]
     low, high = record["regret_interval"]
     assert low < 1.0 < high
+    assert (low + high) / 2 == pytest.approx(record["regret_over_uniform"], abs=1e-9)  # an interval of the figure that it stands beside
     assert record["regret_over_uniform"] == pytest.approx((last.regret / last.uniform_regret).mean())
     assert result.about["decisions"] == last.decisions.iloc[0] == 4000
 

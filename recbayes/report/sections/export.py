@@ -26,6 +26,7 @@ def export(run: Run) -> Html:
         "A TensorFlow SavedModel that decides with ",
         code(policy.get("name", "its policy")),
         ". Features go in as they are in the log, texts and all: their coding is inside.",
+        *(f" {told}" for told in run.export.get("caveats", ())),
     )
     return part(
         "export",
