@@ -22,6 +22,7 @@ from recbayes.replay.world import Feedback, Offer, Rules, Scene
 from recbayes.types import Array, Tensor
 
 WIDTH, ARMS, REPLICAS, NOISE, ROWS = 32, 20, 16, 0.5, 8192
+ROUNDS = 3
 EARNS = ("clicks", "expected_clicks", "regret", "uniform_clicks", "uniform_regret")
 
 
@@ -68,41 +69,49 @@ def rows(seeds: Tensor, t: Tensor, events: int, batch: int) -> Tensor:
 
 
 def measured(events: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Figures (events x replicas a second, regrets a decision) and ratios; peers that are not installed are left out."""
-    figures: dict[str, float] = {}
+    """Figures (events x replicas a second, regrets a decision) and ratios; peers that are not installed are left out.
+
+    All are measured in turn, `ROUNDS` times, and the best of each counts: on a machine with company a burst of other work then
+    strikes no side alone.
+    """
     learner = rb.linear_learner(noise=1.0, precision=1.0, intercept=False)
     policies = {"linucb": rb.ucb(learner), "lints": rb.thompson(learner, draws=1)}
-    for name, policy in policies.items():
-        figures |= ours(name, policy, linear_world(events, 1))
-    figures |= ours("frozen", policies["linucb"], linear_world(20 * 1000, 1000))
     peers: dict[str, Callable[..., float] | None] = {"numpy": in_numpy, "numba": in_numba(), "mabwiser": in_mabwiser()}
+    work: dict[str, Callable[[int], dict[str, float]]] = {
+        name: partial(ours, name, policy, linear_world(events, 1)) for name, policy in policies.items()
+    }
+    work["frozen"] = partial(ours, "frozen", policies["linucb"], linear_world(60 * 1000, 1000))
     for peer, play in peers.items():
         for name in policies:
             if play is not None:
-                figures |= theirs(f"{name}_{peer}", play, min(events, 1000 if peer == "mabwiser" else events), name == "lints")
-    figures |= theirs("frozen_numpy", partial(frozen_in_numpy, batch=1000), 20_000, False)
+                few = min(events, 500 if peer == "mabwiser" else events)
+                work[f"{name}_{peer}"] = partial(theirs, f"{name}_{peer}", play, few, name == "lints")
+    work["frozen_numpy"] = partial(theirs, "frozen_numpy", partial(frozen_in_numpy, batch=1000), 60_000, False)
+    figures: dict[str, float] = {}
+    for round_ in range(ROUNDS + 1):  # the first compiles
+        found = [one(round_) for one in work.values()]
+        for name, value in (pair for one in found for pair in one.items()):
+            figures[name] = max(value, figures.get(name, 0.0)) if name.endswith("_per_second") and round_ > 1 else value
     pairs = [(name, peer) for name in (*policies, "frozen") for peer in peers if f"{name}_{peer}_per_second" in figures]
     return figures, {f"{name}_vs_{peer}": figures[f"{name}_per_second"] / figures[f"{name}_{peer}_per_second"] for name, peer in pairs}
 
 
-def ours(name: str, policy: Any, world: StreamWorld) -> dict[str, float]:
-    """The second run of a program, on all cores."""
+def ours(name: str, policy: Any, world: StreamWorld, round_: int) -> dict[str, float]:
+    """A run of a program, on all cores."""
     width = -(-REPLICAS // (os.cpu_count() or 1))
-    for seed in (0, 1):
-        start = time.perf_counter()
-        result = replay(world, [policy], seeds=REPLICAS, seed=seed, replica_chunk=width)
-        seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    result = replay(world, [policy], seeds=REPLICAS, seed=round_, replica_chunk=width)
+    seconds = time.perf_counter() - start
     regret = result.to_json()["policies"][policy.name]["regret_per_decision"]
     return {f"{name}_per_second": world.events * REPLICAS / seconds, f"{name}_regret": regret}
 
 
-def theirs(name: str, play: Callable[..., float], events: int, thompson: bool) -> dict[str, float]:
-    """One replica on one core, the second run; drawing the noise is not counted."""
-    rng, (x, means) = np.random.default_rng(1), table()
+def theirs(name: str, play: Callable[..., float], events: int, thompson: bool, round_: int) -> dict[str, float]:
+    """One replica on one core; drawing the noise is not counted."""
+    rng, (x, means) = np.random.default_rng(round_), table()
     row = rng.integers(0, ROWS, events)
     given = (x[row], means[row], (NOISE * rng.normal(size=events)).astype(np.float32))
     z = rng.normal(size=(events, ARMS)).astype(np.float32) if thompson else None
-    play(*(values[:50] for values in given), None if z is None else z[:50])
     start = time.perf_counter()
     regret = play(*given, z)
     return {f"{name}_per_second": events / (time.perf_counter() - start), f"{name}_regret": regret / events}

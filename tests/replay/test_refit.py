@@ -1,6 +1,8 @@
 """The refit learner: the same as fitting again by hand between steps, with what has been told and nothing else."""
 
 import functools
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from replay.worlds import Model, pages
 import recbayes as rb
 from recbayes.config import load
 from recbayes.pipelines import players
+from recbayes.pipelines.export import caveats
 from recbayes.random import fold
 from recbayes.replay import jobs as chunks
 from recbayes.replay.jobs import streams
@@ -18,6 +21,7 @@ from recbayes.replay.learner import Prior
 from recbayes.replay.refit import joined
 from recbayes.replay.tallies import Tallies
 from recbayes.replay.world import Feedback
+from recbayes.report.sections.export import export as section
 
 STEPS, EVERY = 7, 3
 
@@ -177,4 +181,10 @@ def test_the_stage_fits_the_configs_own_model(monkeypatch):
     assert [feature.name for feature in seen["features"]] == ["headline", "eyecatcher_id", "test_created_at"]
     assert (seen["density"].components, seen["posterior"].kind) == (2, "last_layer")
     assert players.needs_model(config)
+    (told,) = caveats(policy)  # the export holds one model, and says so in the run, the metadata and the report
+    assert told.startswith(
+        "refit/ucb was simulated with its model fitted again every 7 updates; the export serves the model as it was trained"
+    )
+    assert told in str(section(SimpleNamespace(export={"caveats": [told]}, folder=Path("run"))))
+    assert caveats(load("quickstart").simulate.policies[0]) == []
     assert players.player(config, policy, train, model).learner.identity == learner.identity  # greedy over it is found to be so
