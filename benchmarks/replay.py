@@ -58,7 +58,8 @@ def headline_tests() -> QueueWorld:
 
 def measured(world: QueueWorld, replicas: int) -> dict[str, Any]:
     """Replicas a second of every way, and ratios against the peers."""
-    figures, lifts = {}, {}
+    figures: dict[str, float] = {}
+    lifts: dict[str, float] = {}
     policies = {name: rb.thompson(rb.counts(exact=name == "exact"), draws=DRAWS) for name in ("exact", "one_normal")}
     compiling = {name: timed(replay, world, [policy], seeds=replicas)[0] for name, policy in policies.items()}
     cores = os.cpu_count() or 1

@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def family(seeds: int) -> dict[str, float]:
 
 def second(policy: Any, world: Any, replicas: int, **settings: Any) -> float:
     """Seconds of the second run of a program."""
-    return [timed(lambda seed=seed: replay(world, [policy], seeds=replicas, seed=seed, **settings)) for seed in range(2)][1]
+    return [timed(partial(replay, world, [policy], seeds=replicas, seed=seed, **settings)) for seed in range(2)][1]
 
 
 def timed(work: Callable[[], Any]) -> float:
