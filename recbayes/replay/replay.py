@@ -161,7 +161,7 @@ def _width(world: World, bound: Mapping[str, Bound], seeds: int, asked: Literal[
             " context, or use `shared` over features of the items."
         )
     if asked != "auto":
-        return min(asked, seeds)
+        return asked
     cells = sum(part.scene.present.size for part in world.parts())
     most, room = (1 << 15, ROOM) if "CPU" in place else (1 << 20, 16 * ROOM)
     return int(np.clip(min(most // cells, room // max(numbers, 1)), 1, seeds))

@@ -18,7 +18,7 @@ GRID = [0.25, 1.0, 4.0, 16.0, 64.0]
 @pytest.fixture(scope="module")
 def halving():
     world = rb.queue(pages(groups=20, rate=0.2), steps=10)
-    return rb.halve(world, [rb.uniform(), rb.ucb(rb.counts(), exploration=GRID)], seeds=(1, 4), keep=2, stay=("uniform",))
+    return rb.halve(world, [rb.uniform(), rb.ucb(rb.counts(), exploration=GRID)], seeds=(1, 4), keep=2, stay=("uniform",), replica_chunk=4)
 
 
 def test_the_better_half_goes_on(halving):
@@ -77,6 +77,7 @@ def run(tmp_path_factory):
     frame.to_parquet(folder / "log.parquet")
     policies = "[{kind: ucb, learner: {kind: counts, prior: flat}, exploration: [0.5, 1, 32]}]"
     config = f"""
+runtime: {{replica_chunk: 2}}
 log:
   path: {folder / "log.parquet"}
   columns: {{clicks: clicked, impressions: shown, item: item, group: page}}
