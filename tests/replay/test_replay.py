@@ -16,6 +16,9 @@ from recbayes.replay.layout import blocks
 from recbayes.replay.outcomes import uniforms
 from recbayes.replay.program import Program, compiled
 
+SHARED = {"replica_chunk": 2}
+"""Programs are compiled for a width: one for all tests that do not ask for another."""
+
 
 @functools.cache
 def small(steps=5, delay=0):
@@ -134,10 +137,10 @@ def test_width_of_chunks_changes_nothing():
 def test_policies_meet_the_same_luck():
     """Two names for one policy earn the same to the bit; another seed is other luck."""
     learner = rb.counts()
-    result = rb.replay(small(), [rb.greedy(learner, name="one"), rb.ucb(learner, exploration=0.0, name="other")], seeds=3)
+    result = rb.replay(small(), [rb.greedy(learner, name="one"), rb.ucb(learner, exploration=0.0, name="other")], seeds=3, **SHARED)
     np.testing.assert_array_equal(result.expected["one"], result.expected["other"])
     assert result.compare("one", "other") == (0.0, (0.0, 0.0), (0.0, 0.0))
-    again = rb.replay(small(), [rb.greedy(learner, name="one")], seeds=3, seed=1)
+    again = rb.replay(small(), [rb.greedy(learner, name="one")], seeds=3, seed=1, **SHARED)
     assert (result.expected["one"] != again.expected["one"]).mean() > 0.5
 
 
@@ -163,7 +166,7 @@ def test_a_grid_is_the_whole_curve():
 
 def test_uniform_earns_its_exact_expectation():
     """Within 4.9 standard errors over replicas (alarm 1e-6): the yardstick of all lifts."""
-    result = rb.replay(small(), [rb.uniform()], seeds=200)
+    result = rb.replay(small(), [rb.uniform()], seeds=200, **SHARED)
     totals = result.expected["uniform"].sum(1)
     assert abs(totals.mean() - result.uniform.sum()) < 4.9 * totals.std() / np.sqrt(200)
     assert abs(result.over_uniform("uniform").lift) < 0.005
@@ -176,8 +179,8 @@ def test_uniform_earns_its_exact_expectation():
 def test_feedback_comes_after_its_delay():
     """With feedback later than the horizon a policy learns nothing and ties for ever: it is uniform. Less delay, more clicks."""
     policies = [rb.greedy(rb.counts())]
-    never, late, now = (rb.replay(small(delay=delay), policies, seeds=30) for delay in (9, 2, 0))
-    uniform = rb.replay(small(), [rb.uniform()], seeds=30)
+    never, late, now = (rb.replay(small(delay=delay), policies, seeds=30, **SHARED) for delay in (9, 2, 0))
+    uniform = rb.replay(small(), [rb.uniform()], seeds=30, **SHARED)
     np.testing.assert_allclose(never.expected["counts/greedy"], uniform.expected["uniform"], rtol=1e-6)
     assert never.over_uniform("counts/greedy").lift < late.over_uniform("counts/greedy").lift < now.over_uniform("counts/greedy").lift
     first = [result.rows[result.rows.checkpoint == 3].expected_clicks.to_numpy() for result in (late, never)]
