@@ -145,7 +145,7 @@ def streamed(fitted: Any, home: Path) -> dict[str, float]:
         "predict_distinct": pa.concat_tables(apart),
         "predict": pa.concat_tables([table.slice(0, 4000)] * 500),
     }
-    figures = {}
+    figures: dict[str, float] = {}
     for name, rows in files.items():
         pq.write_table(rows, home / "rows.parquet")
         start = time.perf_counter()
