@@ -5,7 +5,7 @@
 Curves are of the second run of a program: LinTS decision by decision (`linear_job.py`), all replicas in one chunk on one thread (on a GPU,
 in one chunk on it: there give --replicas up to 10000), and Thompson over the headline tests in chunks of the runner's own width. The
 family is that of `rb.policy_family`, twelve policies, over a model with two components and a page effect, the newest fifth of the tests in
-100 updates; its seconds hold compiling. The issue's figure is of --seeds 100.
+100 updates; its seconds hold compiling. Full size is --seeds 100.
 """
 
 from __future__ import annotations
