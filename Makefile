@@ -1,6 +1,6 @@
 # Everything starts here. `make quickstart` and `make test` install what they need first; a second call installs nothing.
 .DELETE_ON_ERROR:
-.PHONY: setup quickstart test lint format bench clean
+.PHONY: setup quickstart test tests lint style types format bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,12 +25,19 @@ $(STAMP): pyproject.toml setup.py
 	fi
 	@touch $@
 
-test: lint  ## every check: format, lint, types, tests, doctests
+test: style  ## every check: format, lint, then types beside tests and doctests
+	@$(MAKE) --no-print-directory -j 2 types tests
+
+tests: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: setup
+lint: style types
+
+style: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+
+types: setup
 	$(BIN)/mypy
 
 format: setup
