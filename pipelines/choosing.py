@@ -7,7 +7,7 @@ from typing import Any
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
-from recbayes.pipelines.players import alone, needs_model, player, world
+from recbayes.pipelines.players import alone, player, world
 from recbayes.pipelines.served import best
 from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
@@ -16,12 +16,12 @@ from recbayes.run_folder import RunFolder
 def choose(config: Config, train: Any, trained: Any, folder: RunFolder, console: Console) -> tuple[str, Any, dict[str, Any]]:
     """The policy that does best on the newest training groups, the replay that says so, and how it came about.
 
-    The model that plays there has not seen those groups; it is trained for as many epochs as the run's own model, `trained`, found best.
-    A test bed has no groups to set aside: it is other replicas that say so.
+    The model that plays there has not seen those groups; it is trained for as many epochs as the run's own, `trained`, found best
+    (None where no policy needs one). A test bed has no groups to set aside: it is other replicas that say so.
     """
     assert config.simulate is not None
     older, recent = (None, None) if alone(config) else newest(config, train)
-    model = fit(config, older, folder.checkpoints, console, **as_long_as(config, trained)) if needs_model(config) else None
+    model = None if trained is None else fit(config, older, folder.checkpoints, console, **as_long_as(config, trained))
     most = min(config.simulate.choose_seeds, config.simulate.seeds)
     given = {"checkpoint": folder.checkpoints / "choice", "seed": config.seed + alone(config)}
     if config.simulate.choose == "all":

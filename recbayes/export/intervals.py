@@ -33,9 +33,11 @@ SHAPE, APART, FEW = 1.0, 3.0, 0.02
 SETTLED = 0.1
 """The largest last step, in the logit's standard deviations: the error left is that of a secant step, some tenth of it."""
 CLOSE = 0.03
+"""Standard deviations to each side of an end between which a verified level lies."""
 STRAIGHT = (0.5, 2.0)
 """Slopes of the normal score, in those of one normal law, between which it is near a line: between two humps of a law it is not."""
-CUBIC = 0.044715
+SLOPE, CUBIC = math.sqrt(2.0 / math.pi), 0.044715
+"""Of the tanh that stands for the normal distribution."""
 
 
 class Law(NamedTuple):
@@ -95,9 +97,6 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
 
     ends, near = zip(*(quantile(level) for level in levels), strict=True) if levels else ((), ())
     return ends, tf.reduce_all(tf.stack([tf.ones_like(law.mean, tf.bool), *near]), 0)
-
-
-SLOPE = math.sqrt(2.0 / math.pi)
 
 
 def smooth(law: Law, spacing: Tensor) -> Tensor:

@@ -31,9 +31,9 @@ class Plan(NamedTuple):
 
     by_step: a row a checkpoint: share of the horizon, decisions, behind (clicks, mean over replicas), lower and upper (95% over
     replicas), of_uniform (behind as a share of the uniform policy's clicks so far). worst: the largest behind, clicks, at least 0, and
-    worst_at the share of the horizon at which it is; paid_back: share of the horizon from which on the policy is not behind, 0 if it
-    never was, None if it is at the end. by_item: a row an arm that the policy shows more often than greedy does, costliest first:
-    group, item, shown (showings), more (than greedy), lost (clicks).
+    worst_at the share of the horizon at which it is; paid_back: share of the horizon from which on the policy is no longer behind, 0
+    if it never was, None if it is behind at the end. by_item: a row an arm that the policy shows more often than greedy does, costliest
+    first: group, item, shown (showings), more (than greedy), lost (clicks).
     """
 
     policy: str
