@@ -1,8 +1,9 @@
 """kill -9 in the middle of a stage: the folder stays usable, and the rerun gives the numbers of a run that was not killed."""
 
 import json
+import multiprocessing
+import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -12,7 +13,11 @@ import pytest
 import yaml
 from helpers import listing, recbayes
 
-MAIN = "from recbayes.cli import main; main()"
+from recbayes.cli import main
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["tensorflow", "recbayes.pipelines.audit", "recbayes.pipelines.train", "recbayes.pipelines.simulate"])
+"""Processes of their own, forked from one that has read TensorFlow's modules, which takes longer than a stage here, and started nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +55,22 @@ def desk(tmp_path_factory):
 
 
 def start(home, out, stage, *overrides):
-    command = [sys.executable, "-c", MAIN, stage, str(home / "config.yaml"), "--out", str(home / out), *overrides]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
+    """A stage in a process of its own, and the file of what it says."""
+    said = home / f"{out}.txt"
+    arguments = ["recbayes", stage, str(home / "config.yaml"), "--out", str(home / out), *overrides]
+    process = FORKED.Process(target=command, args=(arguments, said))
+    process.start()
+    return process, said
 
 
-def heed_ctrl_c():
-    """A shell starts what it puts in the background deaf to Ctrl-C, and its children inherit that: the tests' too."""
+def command(arguments, said):
+    """The command line, heeding Ctrl-C: what a shell puts in the background is deaf to it, and its children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    with said.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = arguments
+    main()
 
 
 def finish(home, out, stage, *overrides):
@@ -68,14 +82,14 @@ def finish(home, out, stage, *overrides):
 
 def stop(home, out, stage, with_signal, *overrides):
     """Starts a stage and ends it once it has written its second checkpoint; returns the exit code."""
-    process, seen = start(home, out, stage, *overrides), set()
+    (process, said), seen = start(home, out, stage, *overrides), set()
     while len(seen) < 2:
-        assert process.poll() is None, process.communicate()[1]
+        assert process.is_alive(), said.read_text()
         seen |= {(path, stamp) for path in checkpoints(home / out, stage) if (stamp := written(path))}
         time.sleep(0.01)
-    process.send_signal(with_signal)
-    process.communicate()
-    return process.returncode
+    os.kill(process.pid, with_signal)
+    process.join()
+    return process.exitcode
 
 
 def checkpoints(run, stage):
