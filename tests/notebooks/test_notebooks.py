@@ -18,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "quickstart": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100},
     "tutorial": {"EPOCHS": 2, "NEWEST": 60, "DRAWS": 64, "WARMUP": 50, "MEMBERS": 2, "TIMES": 2},
     "evaluation": {"ROWS": 4000, "LOGS": 8},
-    "loop": {"DAYS": 2, "PAGES": 12, "BATCHES": 8, "EPOCHS": 3},
+    "loop": {"DAYS": 2, "PAGES": 9, "BATCHES": 8, "EPOCHS": 3},
     "exploring": {"EPOCHS": 1, "SEEDS": 2, "STEPS": 3, "NEWEST": 100, "SCALES": [1.0, 2.0]},
 }
 ENDS = {

@@ -103,7 +103,7 @@ def test_a_dead_member_is_named(damage: float, says: str) -> None:
 
 def test_a_step_too_large_is_told_by_every_method() -> None:
     """The loss stops being a number at some point: never a model that says NaN."""
-    net, rows = network(page=False)
+    net, rows = network(rb.linear(), page=False)
     for posterior in (rb.map(), rb.mean_field(draws=2), rb.ensemble(members=2), rb.epinet(draws=2)):
         with pytest.raises(UserError, match=r"not (a number|finite).*learning_rate \(now 1e\+30\)"):
             train(net, posterior, rows, Schedule(epochs=3, learning_rate=1e30))

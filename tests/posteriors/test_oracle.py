@@ -78,7 +78,7 @@ def test_maximum_likelihood_has_no_doubt() -> None:
     assert oracle.posterior_of(oracle.rare_clicks(), rb.mle(), epochs=2).stddev.max() == 0.0
 
 
-CALIBRATED = [rb.last_layer(draws=DRAWS, curvature="exact"), rb.nuts(draws=DRAWS, warmup=80, samples=80)]
+CALIBRATED = [rb.last_layer(draws=DRAWS, curvature="exact"), rb.nuts(draws=DRAWS, chains=2, warmup=80, samples=80)]
 
 
 @pytest.mark.parametrize("method", CALIBRATED, ids=lambda m: m.kind)
