@@ -73,15 +73,14 @@ def export(
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        functions = scorer.functions()
         options = tf.saved_model.SaveOptions(
             experimental_custom_gradients=False
         )  # a served model is not trained; tracing them takes seconds
-        tf.saved_model.save(scorer, str(beside / MODEL), signatures=functions, options=options)
+        tf.saved_model.save(scorer, str(beside / MODEL), signatures=scorer.functions(), options=options)
         record = about(scorer, fitted, policy, floor, seed) | {
             "signatures": signatures(scorer, beside / MODEL),
             "tolerance": {"absolute": known.ABSOLUTE, "relative": known.RELATIVE},
-            "known_answers": answers(scorer, functions, rows),
+            "known_answers": answers(scorer, rows),
             "files": digests(beside / MODEL),
         }
         clash = sorted(set(record) & set(metadata or {}))
@@ -136,17 +135,17 @@ def signatures(scorer: Scorer, folder: Path) -> dict[str, Any]:
     }
 
 
-def answers(scorer: Scorer, functions: Mapping[str, Any], rows: Any) -> list[dict[str, Any]]:
-    """Requests and what the model answers to them."""
+def answers(scorer: Scorer, rows: Any) -> list[dict[str, Any]]:
+    """Requests and what the model answers to them, operation by operation: a graph's first answer takes longer, and is what they check."""
     found = []
     for name, request in known.requests(scorer, rows).items():
-        outputs = call(functions[name], request, scorer.inputs[name])
+        outputs = call(getattr(scorer, name), request, scorer.inputs[name])
         found.append({"signature": name, "inputs": known.to_json(request), "outputs": known.to_json(outputs)})
     return found
 
 
 def call(function: Any, request: Mapping[str, Any], declared: Any) -> dict[str, Any]:
-    """A traced signature's answer to NumPy arrays, as NumPy arrays."""
+    """A signature's answer to NumPy arrays, as NumPy arrays; traced or not."""
     kinds = {entry.name: entry.dtype for entry in declared}
     outputs = function(**{name: tf.constant(value, kinds[name]) for name, value in request.items()})
     return {name: value.numpy() for name, value in outputs.items()}
