@@ -18,10 +18,6 @@ from recbayes.export.merging import Betas
 from recbayes.export.saving import call
 
 
-def served(folder):
-    return tf.saved_model.load(str(folder / "export" / "1"))
-
-
 def in_session(folder, requests):
     """Answers of the version 1 session loader to [(signature, inputs)]."""
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
@@ -66,18 +62,19 @@ def scorer(fitted):
 
 
 @pytest.fixture(scope="module")
-def functions(scorer):
-    return scorer.functions()
+def served(run_folder):
+    """The signatures of what was saved."""
+    return tf.saved_model.load(str(run_folder / "export" / "1")).signatures
 
 
 @pytest.fixture(scope="module")
-def decide(scorer, functions):
-    return lambda inputs: call(functions["decide"], inputs, scorer.inputs["decide"])
+def decide(scorer, served):
+    return lambda inputs: call(served["decide"], inputs, scorer.inputs["decide"])
 
 
 @pytest.fixture(scope="module")
-def rate(scorer, functions):
-    return lambda inputs: call(functions["click_rate"], inputs, scorer.inputs["click_rate"])
+def rate(scorer, served):
+    return lambda inputs: call(served["click_rate"], inputs, scorer.inputs["click_rate"])
 
 
 def rows_of(scorer, count, clicks, impressions):
@@ -87,12 +84,11 @@ def rows_of(scorer, count, clicks, impressions):
     return {names[feature]: values for feature, values in raw.items()} | counts
 
 
-def test_python_loaded_model_and_session_agree(scorer, functions, run_folder):
+def test_python_loaded_model_and_session_agree(scorer, served, run_folder):
     """A server answers otherwise than the notebook did (acceptance 15, without the C API)."""
     asked = [*known.requests(scorer).items(), ("decide", request(scorer, 1, 1)), ("decide", request(scorer, 7, 6, seed=5))]
-    loaded = served(run_folder)
     for (name, inputs), from_session in zip(asked, in_session(run_folder, asked), strict=True):
-        in_python, from_load = (call(found[name], inputs, scorer.inputs[name]) for found in (functions, loaded.signatures))
+        in_python, from_load = answer(scorer, inputs, name), call(served[name], inputs, scorer.inputs[name])
         for key, value in in_python.items():
             assert value.dtype == from_session[key].dtype == from_load[key].dtype
             np.testing.assert_allclose(from_session[key], value, rtol=0, atol=1e-6)
