@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import recbayes as rb
 
@@ -77,3 +78,23 @@ def run_folder(fitted, tmp_path_factory):
     told = {"held_out": {"log_likelihood_per_row": -4.1}}
     rb.export(fitted, rb.thompson(exploration=0.5, draws=32), folder / "export", metadata=told, slate=3)
     return folder
+
+
+@pytest.fixture(scope="session")
+def served(run_folder):
+    """The signatures of what was saved there, as Python loads them."""
+    return tf.saved_model.load(str(run_folder / "export" / "1")).signatures
+
+
+@pytest.fixture(scope="session")
+def session(run_folder):
+    """The same by the graph session loader: (signature, inputs) -> outputs."""
+    opened = tf.compat.v1.Session(graph=tf.Graph())
+    definitions = tf.compat.v1.saved_model.loader.load(opened, ["serve"], str(run_folder / "export" / "1")).signature_def
+
+    def ask(name, inputs):
+        feed = {definitions[name].inputs[key].name: value for key, value in inputs.items()}
+        return opened.run({key: out.name for key, out in definitions[name].outputs.items()}, feed)
+
+    yield ask
+    opened.close()

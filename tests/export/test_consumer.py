@@ -37,25 +37,6 @@ def c(program, folder):
         yield consumer
 
 
-@pytest.fixture(scope="module")
-def python(folder):
-    return tf.saved_model.load(str(folder / "1")).signatures
-
-
-@pytest.fixture(scope="module")
-def session(folder):
-    """The graph session loader's answers."""
-    opened = tf.compat.v1.Session(graph=tf.Graph())
-    definitions = tf.compat.v1.saved_model.loader.load(opened, ["serve"], str(folder / "1")).signature_def
-
-    def ask(name, inputs):
-        feed = {definitions[name].inputs[key].name: value for key, value in inputs.items()}
-        return opened.run({key: out.name for key, out in definitions[name].outputs.items()}, feed)
-
-    yield ask
-    opened.close()
-
-
 def declared(metadata, signature):
     return {entry["name"]: entry for entry in metadata["signatures"][signature]["inputs"]}
 
@@ -69,17 +50,17 @@ def known_request(metadata, signature):
     return known.from_json(answer["inputs"], entries)
 
 
-def in_python(python, metadata, signature, inputs):
+def in_python(served, metadata, signature, inputs):
     kinds = declared(metadata, signature)
-    outputs = python[signature](**{name: tf.constant(value, kinds[name]["dtype"]) for name, value in inputs.items()})
+    outputs = served[signature](**{name: tf.constant(value, kinds[name]["dtype"]) for name, value in inputs.items()})
     return {name: value.numpy() for name, value in outputs.items()}
 
 
 @pytest.mark.parametrize("signature", ["click_rate", "decide", "slate"])
-def test_c_python_and_session_agree(c, python, session, metadata, signature):
+def test_c_python_and_session_agree(c, served, session, metadata, signature):
     """A server in C++, Java or Go answers otherwise than the notebook did (acceptance 15)."""
     inputs = known_request(metadata, signature)
-    answers = c.ask(signature, inputs).outputs, in_python(python, metadata, signature, inputs), session(signature, inputs)
+    answers = c.ask(signature, inputs).outputs, in_python(served, metadata, signature, inputs), session(signature, inputs)
     for name, (dtype, *_) in OUTPUTS[signature].items():
         from_c, from_python, from_session = (answer[name] for answer in answers)
         assert from_c.dtype == from_python.dtype == from_session.dtype == np.dtype(dtype)
@@ -146,14 +127,14 @@ def bad_requests(metadata, signature):
 
 
 @pytest.mark.parametrize("signature", ["click_rate", "decide", "slate"])
-def test_bad_requests_get_a_reason_from_every_consumer(c, python, session, metadata, signature):
+def test_bad_requests_get_a_reason_from_every_consumer(c, served, session, metadata, signature):
     """Nonsense crashes the server, or is answered with a number."""
     good = known_request(metadata, signature)
     for what, (inputs, reason) in bad_requests(metadata, signature).items():
         with pytest.raises(Refused, match=reason):
             c.ask(signature, inputs)
         with pytest.raises((tf.errors.OpError, ValueError, TypeError)):
-            python[signature](**{key: tf.constant(value) for key, value in inputs.items()})
+            served[signature](**{key: tf.constant(value) for key, value in inputs.items()})
         if what not in ("wrong type", "number for a text"):  # which the session casts before the graph sees it
             with pytest.raises((tf.errors.OpError, ValueError, TypeError)):
                 session(signature, inputs)
@@ -161,11 +142,11 @@ def test_bad_requests_get_a_reason_from_every_consumer(c, python, session, metad
 
 
 @pytest.mark.parametrize("signature", ["click_rate", "decide", "slate"])
-def test_a_batch_of_none_has_an_empty_answer(c, python, session, metadata, signature):
+def test_a_batch_of_none_has_an_empty_answer(c, served, session, metadata, signature):
     """An hour without requests crashes the server."""
     kinds = declared(metadata, signature)
     inputs = {n: v[:0] if kinds[n]["shape"][:1] in (["B"], ["N"]) else v for n, v in known_request(metadata, signature).items()}
-    answers = c.ask(signature, inputs).outputs, in_python(python, metadata, signature, inputs), session(signature, inputs)
+    answers = c.ask(signature, inputs).outputs, in_python(served, metadata, signature, inputs), session(signature, inputs)
     for answer in answers:
         assert {name: (len(value), value.ndim) for name, value in answer.items()} == {
             name: (0, len(shape)) for name, (_, shape, _) in OUTPUTS[signature].items()
