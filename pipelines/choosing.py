@@ -7,6 +7,7 @@ from typing import Any
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
+from recbayes.pipelines.engines import runtime
 from recbayes.pipelines.players import alone, player, world
 from recbayes.pipelines.served import best
 from recbayes.pipelines.train import fit
@@ -54,7 +55,7 @@ def replay(config: Config, train: Any, test: Any, model: Any, bar: Any, *, polic
     named = [policy for policy in config.simulate.policies if policies is None or policy.name in policies]
     players = [player(config, policy, train, model) for policy in named]
     with bar as progress:
-        given = {"seed": config.seed, "progress": progress, **given, **config.runtime.model_dump()}
+        given = {"seed": config.seed, "progress": progress, **given, **runtime(config)}
         return rb.replay(world(config, test, model), players, **given)
 
 
@@ -64,4 +65,4 @@ def halved(config: Config, train: Any, test: Any, model: Any, console: Console, 
     players = [player(config, policy, train, model) for policy in config.simulate.policies]
     with console.progress("choosing") as progress:
         given |= {"seeds": seeds, "progress": progress, "stay": ("uniform", "greedy")}
-        return rb.halve(world(config, test, model), players, **given, **config.runtime.model_dump())
+        return rb.halve(world(config, test, model), players, **given, **runtime(config))

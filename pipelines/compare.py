@@ -10,6 +10,7 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.contest import check_section, problems, replay, section_of
+from recbayes.pipelines.engines import engine
 from recbayes.pipelines.inputs import features
 from recbayes.run_folder import RunFolder
 
@@ -38,7 +39,7 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     problem, small = problems(config)
     methods = {contender.name: contender.build() for contender in section_of(config).contenders()}
     with console.progress("comparing") as progress:
-        given = {"replay": replay(config), "checkpoint": folder.checkpoints, "progress": progress}
+        given = {"replay": replay(config), "checkpoint": folder.checkpoints, "progress": progress, "engine": engine(config)}
         found = rb.compare(problem, methods, small=small, **given)
     found.frame().to_parquet(folder.output("comparison.parquet"))
     folder.output("comparison.json").write_text(json.dumps(found.to_json(), indent=2), encoding="utf-8")

@@ -55,11 +55,12 @@ def replay(config: Config) -> Callable[[Any], dict[str, float]] | None:
         return None
     train, test = logs(config)
     policies = [policy for policy in config.simulate.policies if policy.name in names]
+    here = config.runtime.model_dump(include={"device", "replica_chunk"})
 
     def lifts(fitted: Any) -> dict[str, float]:
         players = [player(config, policy, train, fitted) for policy in policies]
         seeds = section_of(config).seeds
-        result = rb.replay(world(config, test, fitted), players, seeds=seeds, seed=config.seed, **config.runtime.model_dump())
+        result = rb.replay(world(config, test, fitted), players, seeds=seeds, seed=config.seed, **here)  # where the posterior was fitted
         return {name: result.over_uniform(name).lift for name in result.policies}
 
     return lifts

@@ -9,6 +9,7 @@ import recbayes as rb
 from recbayes import plugins
 from recbayes.config import Config
 from recbayes.console import Console
+from recbayes.pipelines.engines import runtime
 from recbayes.pipelines.players import player, world
 from recbayes.types import UserError
 
@@ -54,7 +55,7 @@ def sensitivity(config: Config, train: Any, test: Any, model: Any, names: tuple[
     for change in changes(config):
         changed = world(config, test, model, **change)
         with console.progress(f"planning, {' '.join(f'{key} {value}' for key, value in change.items())}") as progress:
-            given = {"seeds": section.seeds, "seed": config.seed, "progress": progress, **config.runtime.model_dump()}
+            given = {"seeds": section.seeds, "seed": config.seed, "progress": progress, **runtime(config)}
             result = rb.replay(changed, players, **given)
         lift, plan = result.compare(*names), result.plan(names[0])
         known = (None, None) if math.isnan(lift.lift) else (lift.lift, lift.interval)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.log.source import fingerprint
 from recbayes.pipelines import recipe, stages
+from recbayes.pipelines.engines import engine
 from recbayes.pipelines.records import inputs, resolved
 from recbayes.run_folder import RunFolder
 from recbayes.runtime import start
@@ -32,9 +34,10 @@ def run_stages(config: Config, out: Path, until: str, console: Console) -> dict[
     todo = stale(plan, config, data, known)
     if not {"audit", "report"}.issuperset(todo):
         start(config.runtime.device)
+    where = engine(config)
     checked = {stage: seconds(recipe(stage).check, config) for stage in todo}
     summaries: dict[str, Any] = {}
-    with RunFolder.open(out) as folder:
+    with closing(where), RunFolder.open(out) as folder:
         for stage in plan:
             depends = inputs(stage, config, data, folder)
             fresh = folder.is_fresh(stage, depends)

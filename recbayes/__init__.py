@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.types": ("UserError",),
+    "recbayes.engine": ("engine",),
     "recbayes.log": ("Log", "audit", "read_log"),
     "recbayes.features": ("categorical", "multi_categorical", "numeric", "text", "time", "vector"),
     "recbayes.densities": ("beta_mixture", "gaussian_mixture", "logit_normal_mixture", "point"),
@@ -62,7 +63,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `rb.replay`, `rb.export` and `rb.report` the functions though rooms have the same names.
+    """Keeps `rb.replay`, `rb.export`, `rb.report` and the like the functions though rooms have the same names.
 
     Python sets a sub-package as an attribute of its package when it is imported, which would hide the function of that name.
     `from recbayes.replay import queue` goes on working: it does not look at the attribute.

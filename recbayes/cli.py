@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 interrupted. Nothing he
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import traceback
@@ -29,6 +30,14 @@ Overrides = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The run folder; it is made if need be.", show_default=False)]
 MaybeOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder; left out: runs/CONFIG.", show_default=False)]
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="local|ray", help="Where chunks and posteriors run, with the same results.", show_default=False),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="With ray: the cluster's head; left out: this machine alone.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
 
 UNWRITABLE = {
@@ -54,14 +63,16 @@ def about() -> None:
 
 
 @app.command()
-def run(config: Config, overrides: Overrides = None, out: MaybeOut = None, as_json: AsJson = False) -> None:
+def run(config: Config, overrides: Overrides = None, out: MaybeOut = None, engine: Engine = None, address: Address = None,
+        as_json: AsJson = False) -> None:  # fmt: skip
     """Every stage that the config asks for, skipping those whose inputs have not changed."""
-    _stages(config, overrides, out or Path("runs", Path(config).stem), "report", as_json)
+    _stages(config, [*(overrides or []), *_where(engine, address)], out or Path("runs", Path(config).stem), "report", as_json)
 
 
 def _stage_command(stage: str, what: str) -> None:
-    def command(config: Config, out: Out, overrides: Overrides = None, as_json: AsJson = False) -> None:
-        _stages(config, overrides, out, stage, as_json)
+    def command(config: Config, out: Out, overrides: Overrides = None, engine: Engine = None, address: Address = None,
+                as_json: AsJson = False) -> None:  # fmt: skip
+        _stages(config, [*(overrides or []), *_where(engine, address)], out, stage, as_json)
 
     command.__doc__ = f"{what} Runs the stages it needs first."
     app.command(name=stage)(command)
@@ -138,14 +149,20 @@ def main() -> None:
         app()
 
 
-def _stages(config: str, overrides: list[str] | None, out: Path, until: str, as_json: bool) -> None:
+def _where(engine: str | None, address: str | None) -> list[str]:
+    """The engine's options as overrides of the config."""
+    given = {"runtime.engine": engine, "runtime.address": address}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+
+
+def _stages(config: str, overrides: list[str], out: Path, until: str, as_json: bool) -> None:
     """Runs stages of a config up to one."""
     console = Console(as_json=as_json)
     with _outcome(out):
         from recbayes.config import load
         from recbayes.pipelines.run import run_stages
 
-        resolved = load(config, overrides or [])
+        resolved = load(config, overrides)
         console.result(run_stages(resolved, out, until, console), f"{out}: done")
 
 

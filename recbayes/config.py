@@ -80,6 +80,8 @@ class Runtime(Section):
 
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto takes a GPU if there is one; gpu fails without one")
     replica_chunk: Literal["auto"] | int = Field("auto", description="replicas simulated at once: more is faster and takes more memory")
+    engine: Literal["local", "ray"] = Field("local", description="where chunks and posteriors run; ray spreads them, with the same results")
+    address: str | None = Field(None, description="HOST:PORT of a Ray cluster's head, or auto; left out: a cluster of this machine alone")
 
     @field_validator("replica_chunk")
     @classmethod
@@ -474,7 +476,7 @@ class Config(Section):
     """A whole run."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="of every random number")
-    runtime: Runtime = Field(Runtime(), description="device and memory")
+    runtime: Runtime = Field(Runtime(), description="device, memory and engine")
     log: LogSection = Field(LogSection(path="", columns=Columns()), description="the click log; test beds alone need none")
     audit: Audit = Field(Audit(), description="which of its failures are accepted")
     features: tuple[Feature, ...] = Field((), description="what the model sees; needed to train")

@@ -11,18 +11,19 @@ from typing import Literal
 from recbayes.types import UserError
 
 
-def start(device: Literal["auto", "cpu", "gpu"] = "auto") -> None:
+def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None = None) -> None:
     """Imports TensorFlow; call it once, before anything else uses it.
 
     Args:
       device: auto takes a GPU if there is one, cpu hides it, gpu asks for it.
+      threads: that it computes on; None: as many as there are cores.
 
     Raises: UserError if a GPU is asked for and there is none.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    with _silent():
+    with silent():
         import tensorflow as tf
 
         found = tf.config.list_physical_devices("GPU")
@@ -30,10 +31,13 @@ def start(device: Literal["auto", "cpu", "gpu"] = "auto") -> None:
         raise UserError("runtime.device: gpu, but TensorFlow finds none. Install recbayes[gpu] and its driver, or say runtime.device=auto.")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     tf.config.experimental.enable_op_determinism()
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keeps what native code writes to stderr away: it logs before any log level applies."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

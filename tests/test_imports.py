@@ -12,7 +12,8 @@ import recbayes
 ROOT = Path(__file__).parent.parent
 # Each room may import from its own tier and from those before it.
 TIERS = [
-    {"types", "elementwise", "random"},
+    {"types", "elementwise", "random", "runtime"},
+    {"engine"},
     {"log"},
     {"features"},
     {"densities"},
@@ -30,7 +31,7 @@ TIERS = [
     {"report"},
     {"monitor"},
     {"configs"},
-    {"plugins", "config", "console", "run_folder", "runtime"},
+    {"plugins", "config", "console", "run_folder"},
     {"pipelines"},
     {"cli"},
 ]

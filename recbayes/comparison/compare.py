@@ -11,8 +11,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,9 +21,10 @@ from recbayes import posteriors
 from recbayes.comparison.distances import by_draws, distance, powers
 from recbayes.comparison.judge import Judged, Problem, judge
 from recbayes.comparison.result import Comparison
+from recbayes.engine import Engine, Kept, Kind, opened, results
 from recbayes.fitted import Fitted, fit
 from recbayes.posteriors import Posterior
-from recbayes.types import UserError
+from recbayes.types import Array, UserError
 
 REFERENCES = ("nuts", "sgld", "neural_linear", "last_layer", "ensemble")
 """Whose draws are the reference, the best that is there; only NUTS is exact (as its draws are many)."""
@@ -30,6 +32,15 @@ BASE = "map"
 """Training costs are multiples of this one's."""
 WARM = 200
 """Training rows of the fit that nobody times: TensorFlow's own start."""
+
+
+class Contest(NamedTuple):
+    """What is compared, on what; see `compare`."""
+
+    problem: Problem
+    small: Problem | None
+    methods: list[tuple[str, Posterior]]
+    replay: Callable[[Fitted], Mapping[str, float]] | None
 
 
 def compare(
@@ -40,8 +51,9 @@ def compare(
     replay: Callable[[Fitted], Mapping[str, float]] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[..., None] | None = None,
+    engine: Kind | Engine = "local",
 ) -> Comparison:
-    """Fits and measures posteriors, one after the other.
+    """Fits and measures posteriors, one after the other, or each by a worker.
 
     Args:
       problem: what held-out figures and costs are of.
@@ -49,30 +61,34 @@ def compare(
       small: what distances are of, small enough for NUTS; None: the problem itself.
       replay: a fitted model -> lift of each policy by name; None: no replay.
       checkpoint: a folder where each finished method is kept; a comparison that was interrupted goes on from it.
-      progress: called with (done, of, name) before each method and at the end.
+      progress: called with (done, of, name) before each method (spread over workers: the first that is not done) and at the end.
+      engine: where methods are fitted, as for `replay`: figures are the same, costs are those of a worker's one thread.
 
     Returns: a row a method, one that failed with its reason; errors by the number of draws.
-    Raises: UserError if there is no method to compare.
+    Raises: UserError if there is no method to compare, or the engine is none.
     """
     if not methods:
         raise UserError("compare: no posterior to compare. Name some, such as posteriors: [map, last_layer, nuts]")
-    folder = None if checkpoint is None else Path(checkpoint)
-    judged: dict[str, Judged] = {}
-    warm = False
-    for name, posterior in methods.items():
-        if progress is not None:
-            progress(len(judged), len(methods), name)
-        file = None if folder is None else folder / f"{token(name, posterior, problem, small)}.npz"
-        if file is not None and file.is_file():
-            judged[name] = recalled(file)
-            continue
-        warm = warm or warmed(problem)
-        judged[name] = judge(posterior, problem, small, replay=replay)
-        if file is not None:
-            keep(file, judged[name])
-    if progress is not None:
-        progress(len(methods), len(methods), "")
-    return beside(judged, problem, small)
+    contest = Contest(problem, small, list(methods.items()), replay)
+    kept = None if checkpoint is None else Kept(Path(checkpoint), partial(token, contest), packed, recalled)
+    found: dict[int, Judged] = {}
+    tell = progress or (lambda *_: None)
+    with opened(engine) as runner:
+        tell(0, len(methods), contest.methods[0][0])
+        for number, one in results(runner, judged, contest, len(methods), kept=kept, once=ready):
+            found[number] = one
+            tell(len(found), len(methods), next((name for n, (name, _) in enumerate(contest.methods) if n not in found), ""))
+    return beside({name: found[number] for number, name in enumerate(methods)}, problem, small)
+
+
+def judged(contest: Contest, number: int) -> Judged:
+    """One of the methods: what an engine does."""
+    return judge(contest.methods[number][1], contest.problem, contest.small, replay=contest.replay)
+
+
+def ready(contest: Contest) -> None:
+    """What comes before the first method in a process."""
+    warmed(contest.problem)
 
 
 def beside(judged: Mapping[str, Judged], problem: Problem, small: Problem | None) -> Comparison:
@@ -143,33 +159,27 @@ def sizes(problem: Problem) -> dict[str, int]:
     }
 
 
-def warmed(problem: Problem) -> bool:
+def warmed(problem: Problem) -> None:
     """One short fit, so that the first method does not pay for TensorFlow's start. Its faults are told where they matter."""
     few = problem.train.take(problem.train.segments[0] <= problem.train.segments[0][: WARM + 1].max())
     with suppress(ValueError):
         fit(few, posterior=posteriors.map(), **{**problem.settings, "epochs": 1, "held_out": 0.0, "recalibrate": False})
-    return True
 
 
-def token(name: str, posterior: Posterior, problem: Problem, small: Problem | None) -> str:
+def token(contest: Contest, number: int) -> str:
     """A name for a method's file: what it was, on which rows."""
-    logs = [log.fingerprint for part in (problem, small) if part is not None for log in (part.train, part.test)]
+    name, posterior = contest.methods[number]
+    logs = [log.fingerprint for part in (contest.problem, contest.small) if part is not None for log in (part.train, part.test)]
     parts = json.dumps([name, posterior.kind, posterior.settings, logs], sort_keys=True, default=str)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
-def keep(file: Path, judged: Judged) -> None:
-    """Writes a finished method beside, then in its place."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".part")
-    with partial.open("wb") as stream:
-        none = np.zeros((0, 0))
-        np.savez(stream, row=np.array(json.dumps(judged.row)), draws=none if judged.draws is None else judged.draws)
-    os.replace(partial, file)
+def packed(judged: Judged) -> dict[str, Array]:
+    """A finished method as a file holds it."""
+    return {"row": np.array(json.dumps(judged.row)), "draws": np.zeros((0, 0)) if judged.draws is None else judged.draws}
 
 
-def recalled(file: Path) -> Judged:
-    """What `keep` wrote."""
-    with np.load(file, allow_pickle=False) as saved:
-        draws = saved["draws"]
-        return Judged(json.loads(str(saved["row"])), draws if draws.size else None)
+def recalled(saved: Mapping[str, Array]) -> Judged:
+    """What `packed` made."""
+    draws = saved["draws"]
+    return Judged(json.loads(str(saved["row"])), draws if draws.size else None)

@@ -1,12 +1,10 @@
-"""The work of a replay cut into chunks, each a function of its own inputs alone, so that finished ones can be kept on disk."""
+"""The work of a replay cut into chunks, each a function of its own inputs alone: it can run anywhere, and be kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes import __version__, random
+from recbayes.engine import Kept
 from recbayes.policies import Policy
 from recbayes.replay.learner import Again, Bound
 from recbayes.replay.program import Played, Program, compiled, ended, spanned
@@ -32,6 +31,14 @@ class Job(NamedTuple):
     seeds: Array
 
 
+class Study(NamedTuple):
+    """A world and all chunks that are to be played over it, on a device of each process."""
+
+    world: World
+    work: Sequence[Job]
+    device: str
+
+
 def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], seeds: int, seed: int, width: int) -> list[Job]:
     """All chunks of `width` replicas, the first of each policy first: compiling, once a program, is so spread over the threads.
 
@@ -40,8 +47,11 @@ def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], s
     replicas = streams(seed, seeds)
     parts = {together: world.parts(together=together) for together in {bound[policy.name].together for policy in policies}}
     widths = {name: 1 if learner.again else width for name, learner in bound.items()}
+    alone = {policy.name: policy._replace(learner=None) for policy in policies}  # what it learns with is bound
     return [
-        Job(policy, bound[policy.name], part, first, np.resize(replicas[first : first + wide], (wide, 2, 2)))  # filled up with repeats
+        Job(
+            alone[policy.name], bound[policy.name], part, first, np.resize(replicas[first : first + wide], (wide, 2, 2))
+        )  # filled up with repeats
         for first in range(0, seeds)
         for policy in policies
         if first % (wide := widths[policy.name]) == 0
@@ -92,21 +102,20 @@ def early_steps(steps: int) -> int:
     return max(1, round(steps * EARLY))
 
 
-def kept(world: World, job: Job, device: str, folder: Path | None) -> Played:
-    """A chunk, from the folder if it is there, else played and put there."""
-    if folder is None:
-        return play(world, job, device)
-    path = folder / f"{fingerprint(world, job)}.npz"
-    if path.is_file():
-        with np.load(path) as saved:
-            return _unpacked(saved)
-    played = play(world, job, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{path.stem}.{os.getpid()}.{threading.get_ident()}.tmp"
-    with unfinished.open("wb") as file:
-        np.savez(file, **{f"{part}/{name}": values for part, named in played._asdict().items() for name, values in named.items()})
-    unfinished.replace(path)
-    return played
+def played(study: Study, number: int) -> Played:
+    """One of a study's chunks: what an engine does."""
+    return play(study.world, study.work[number], study.device)
+
+
+def kept(study: Study, folder: Path) -> Kept:
+    """Where a study's chunks are kept."""
+    return Kept(folder, lambda number: fingerprint(study.world, study.work[number]), _packed, _unpacked)
+
+
+def program_of(study: Study, number: int) -> Hashable:
+    """Equal for chunks that share a compiled program."""
+    job = study.work[number]
+    return Program.of(job.policy, job.bound, study.world, early_steps(study.world.steps)), job.part.scene.present.shape
 
 
 def fingerprint(world: World, job: Job) -> str:
@@ -126,6 +135,11 @@ def fingerprint(world: World, job: Job) -> str:
     for values in tf.nest.flatten((job.part.scene, job.part.groups, job.bound.arms, job.bound.settings, job.seeds)):
         digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:24]
+
+
+def _packed(played: Played) -> dict[str, Array]:
+    """A chunk as a file holds it."""
+    return {f"{part}/{name}": values for part, named in played._asdict().items() for name, values in named.items()}
 
 
 def _unpacked(saved: Mapping[str, Array]) -> Played:

@@ -93,14 +93,19 @@ def refit(
         def made(state: Tallies | Recent, place: Array, present: Array, seed: int) -> Bound:
             told = state.total if isinstance(state, Recent) else state
             clicks, impressions = (counted(values.numpy()[0], place, present, len(world.segments)) for values in told)
-            with ONE_AT_A_TIME:
-                model = fit(joined(log, rows, clicks, impressions), seed)
+            model = alone(fit, joined(log, rows, clicks, impressions), seed)
             return density(model, **settings).bind(world)._replace(together=True)
 
         bound = started.bind(world)
         return bound._replace(together=True, again=Again(every, made, f"{log.fingerprint} {recipe(fit)}"))
 
     return Learner("refit", {"every": every, **settings}, fitted, bind, beside=(id(log), told_apart(fit)))
+
+
+def alone(fit: Callable[[Log, int], Any], log: Log, seed: int) -> Any:
+    """A fit while no other one runs in this process."""
+    with ONE_AT_A_TIME:
+        return fit(log, seed)
 
 
 def told_apart(fit: Callable[[Log, int], Any]) -> Hashable:

@@ -1,4 +1,4 @@
-"""The runner: policies over a world, in chunks of replicas, on threads or a GPU, resumable.
+"""The runner: policies over a world, in chunks of replicas, on threads, a GPU or a cluster, resumable.
 
 The result is a function of world, policies, learners, seeds and seed: an interruption or the order in which chunks finish changes
 nothing, and the chunks' width no more than compiled code's rounding.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from recbayes.engine import Engine, Kind, opened, results
 from recbayes.policies import Policy
 from recbayes.policies.base import CONTROL
 from recbayes.replay.controls import guarded
 from recbayes.replay.counts import counts
 from recbayes.replay.delay import told
 from recbayes.replay.density import density
-from recbayes.replay.jobs import Job, early_steps, jobs, kept
+from recbayes.replay.jobs import Job, Study, early_steps, jobs, kept, played, program_of
 from recbayes.replay.learner import Bound, Learner, nothing
 from recbayes.replay.program import Played
 from recbayes.replay.result import Result
@@ -47,6 +48,7 @@ def replay(
     controls: Literal["all"] | Sequence[str] = (),
     progress: Callable[..., None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    engine: Kind | Engine = "local",
 ) -> Result:
     """Play policies over a world.
 
@@ -62,9 +64,11 @@ def replay(
         over each learner, are then added where they are missing.
       progress: called with (done, total, policy's name) after each chunk.
       checkpoint: a folder; a replay that was interrupted goes on from it, with the same numbers.
+      engine: where chunks are played, with the same numbers: local, this process; ray, workers of a cluster of this machine alone; or what
+        `rb.engine` opened, which serves several replays.
 
     Returns: clicks and lifts with intervals.
-    Raises: UserError if policies share a name or lack a learner, or a GPU is asked for and there is none.
+    Raises: UserError if policies share a name or lack a learner, or a GPU is asked for and there is none, or the engine is none.
 
     >>> import recbayes as rb
     >>> roles = {"clicks": "clicks", "impressions": "impressions", "group": "clickability_test_id"}
@@ -76,18 +80,18 @@ def replay(
     """
     policies = [one for policy in policies for one in policy.members]
     _check(policies, seeds, replica_chunk)
-    place, workers = _device(device)
-    policies = guarded([policy._replace(learner=_learner(policy)) for policy in policies], controls)
-    bound = _bind(world, policies)
-    width = _width(world, bound, seeds, replica_chunk, place)
-    work = jobs(world, policies, bound, seeds, seed, width)
-    played: dict[str, list[tuple[Job, Played]]] = {policy.name: [] for policy in policies}
-    folder = None if checkpoint is None else Path(checkpoint)
-    for done, (job, chunk) in enumerate(_finished(world, work, place, workers, folder), 1):
-        played[job.policy.name].append((job, chunk))
-        if progress is not None:
-            progress(done, len(work), job.policy.name)
-    return _result(world, policies, played, seeds, seed)
+    with opened(engine) as runner:
+        place, threads = _device(device, runner)
+        policies = guarded([policy._replace(learner=_learner(policy)) for policy in policies], controls)
+        bound = _bind(world, policies)
+        width = _width(world, bound, seeds, replica_chunk, place)
+        study = Study(world, jobs(world, policies, bound, seeds, seed, width), place)
+        earned: dict[str, list[tuple[Job, Played]]] = {policy.name: [] for policy in policies}
+        for done, (job, chunk) in enumerate(_finished(study, runner, threads, checkpoint), 1):
+            earned[job.policy.name].append((job, chunk))
+            if progress is not None:
+                progress(done, len(study.work), job.policy.name)
+    return _result(world, policies, earned, seeds, seed)
 
 
 def _check(policies: Sequence[Policy], seeds: int, replica_chunk: Any) -> None:
@@ -108,14 +112,17 @@ def _check(policies: Sequence[Policy], seeds: int, replica_chunk: Any) -> None:
         raise UserError(f"replay: {'; '.join(faults)}")
 
 
-def _device(device: str) -> tuple[str, int]:
+def _device(device: str, engine: Engine) -> tuple[str, int]:
     """Where to run, and on how many threads."""
     if device not in ("auto", "cpu", "gpu"):
         raise UserError(f"replay: device is {device!r}, must be auto, cpu or gpu")
-    found = tf.config.list_logical_devices("GPU") if device != "cpu" else []
+    if engine.apart and device == "gpu":
+        raise UserError(f"replay: device is gpu, but workers of {engine.name} play on CPUs. Take device auto or cpu, or the engine local.")
+    found = tf.config.list_logical_devices("GPU") if device != "cpu" and not engine.apart else []
     if device == "gpu" and not found:
         raise UserError("replay: device is gpu, but TensorFlow finds none. Install recbayes[gpu] and its driver, or use auto.")
-    return ("/GPU:0", 1) if found else ("/CPU:0", min(os.cpu_count() or 1, 8))
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1  # a worker computes on one alone
+    return ("/GPU:0", 1) if found else ("/CPU:0", min(threads, 8))
 
 
 def _learner(policy: Policy) -> Learner:
@@ -167,15 +174,12 @@ def _width(world: World, bound: Mapping[str, Bound], seeds: int, asked: Literal[
     return int(np.clip(min(most // cells, room // max(numbers, 1)), 1, seeds))
 
 
-def _finished(world: World, work: list[Job], place: str, workers: int, folder: Path | None) -> Iterator[tuple[Job, Played]]:
+def _finished(study: Study, engine: Engine, threads: int, checkpoint: str | os.PathLike[str] | None) -> Iterator[tuple[Job, Played]]:
     """Chunks and what they earned, as they finish."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(kept, world, job, place, folder): job for job in work}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    folder = None if checkpoint is None else kept(study, Path(checkpoint))
+    given: dict[str, Any] = {"kept": folder, "alike": partial(program_of, study), "at_once": threads}
+    for number, chunk in results(engine, played, study, len(study.work), **given):
+        yield study.work[number], chunk
 
 
 def _result(world: World, policies: Sequence[Policy], played: Mapping[str, list[tuple[Job, Played]]], seeds: int, seed: int) -> Result:

@@ -1,0 +1,7 @@
+"""Where independent tasks run: in this process, or spread over the workers of a Ray cluster, with the same results."""
+
+from recbayes.engine.kept import Kept
+from recbayes.engine.opening import Kind, engine, opened
+from recbayes.engine.results import Engine, results
+
+__all__ = ["Engine", "Kept", "Kind", "engine", "opened", "results"]

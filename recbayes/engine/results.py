@@ -1,0 +1,85 @@
+"""All results of a study: those that are kept from before, then the others as an engine finishes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from recbayes.engine.kept import Kept
+
+Task: TypeAlias = Callable[[Any, int], Any]
+"""(what all tasks share, a task's number) -> its result. Pure: the same wherever it runs, and whatever ran before it."""
+
+
+class Engine(Protocol):
+    """Where tasks run.
+
+    name: what it is asked for by; apart: tasks run in other processes, on CPUs, and what they share must pickle.
+    """
+
+    name: str
+    apart: bool
+
+    def run(
+        self,
+        function: Task,
+        shared: Any,
+        numbers: Sequence[int],
+        *,
+        alike: Callable[[int], Hashable] | None = None,
+        once: Callable[[Any], object] | None = None,
+        at_once: int = 1,
+    ) -> Iterator[tuple[int, Any]]:
+        """(number, result) of each task as they finish, every number once.
+
+        Args:
+          function: the task.
+          shared: what all tasks share; it goes to each process once.
+          numbers: of the tasks to do.
+          alike: number -> label, equal for tasks that are cheaper in a process that has done one of them: those of one compiled program.
+          once: called with `shared` in each process before its first task.
+          at_once: tasks that one process may work on at a time, on threads.
+        """
+
+    def close(self) -> None:
+        """Ends what the engine started, and nothing else; used again, it starts anew."""
+
+
+def results(
+    engine: Engine,
+    function: Task,
+    shared: Any,
+    tasks: int,
+    *,
+    kept: Kept | None = None,
+    alike: Callable[[int], Hashable] | None = None,
+    once: Callable[[Any], object] | None = None,
+    at_once: int = 1,
+) -> Iterator[tuple[int, Any]]:
+    """(number, result) of tasks 0 ... tasks - 1, each once: kept ones first, the others as they finish, each then kept.
+
+    Args:
+      engine: where they run.
+      function: (shared, number) -> result.
+      shared: what all tasks share.
+      tasks: how many there are.
+      kept: where results are kept; None: nowhere.
+      alike: as for `Engine.run`.
+      once: as for `Engine.run`.
+      at_once: as for `Engine.run`.
+
+    >>> from recbayes.engine.local import Local
+    >>> dict(results(Local(), lambda shared, number: shared * number, 10, 3))
+    {0: 0, 1: 10, 2: 20}
+    """
+    there = [number for number in range(tasks) if kept is not None and kept.has(number)]
+    for number in there:
+        assert kept is not None
+        yield number, kept.get(number)
+    left = sorted(set(range(tasks)) - set(there))
+    if not left:
+        return
+    for number, result in engine.run(function, shared, left, alike=alike, once=once, at_once=at_once):
+        if kept is not None:
+            kept.put(number, result)
+        yield number, result
