@@ -75,7 +75,7 @@ def compare(
     tell = progress or (lambda *_: None)
     with opened(engine) as runner:
         tell(0, len(methods), contest.methods[0][0])
-        for number, one in results(runner, judged, contest, len(methods), kept=kept, once=ready):
+        for number, one in results(runner, judged, contest, len(methods), kept=kept, once=ready, whole=True):
             found[number] = one
             tell(len(found), len(methods), next((name for n, (name, _) in enumerate(contest.methods) if n not in found), ""))
     return beside({name: found[number] for number, name in enumerate(methods)}, problem, small)

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from recbayes.engine.worker import cpus
 from recbayes.runtime import silent
 from recbayes.types import UserError
 
@@ -80,15 +81,6 @@ def joined(address: str | None, workers: int | None) -> Callable[[], None]:
                 mend = "Is the machine very busy, or /tmp or /dev/shm full? --engine local needs none."
                 raise UserError(f"engine: Ray could not be started here, {STARTS} times: {failure} {mend}") from failure
     raise AssertionError("unreachable")
-
-
-def cpus() -> int:
-    """Cores that this process may use.
-
-    >>> cpus() >= 1
-    True
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _mend() -> str:

@@ -31,6 +31,7 @@ class Local:
         alike: Callable[[int], Hashable] | None = None,
         once: Callable[[Any], object] | None = None,
         at_once: int = 1,
+        whole: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         """See `Engine.run`; here all programs are compiled in one process, whatever the order."""
         if once is not None:

@@ -29,6 +29,7 @@ class Engine(Protocol):
         alike: Callable[[int], Hashable] | None = None,
         once: Callable[[Any], object] | None = None,
         at_once: int = 1,
+        whole: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         """(number, result) of each task as they finish, every number once.
 
@@ -39,6 +40,8 @@ class Engine(Protocol):
           alike: number -> label, equal for tasks that are cheaper in a process that has done one of them: those of one compiled program.
           once: called with `shared` in each process before its first task.
           at_once: tasks that one process may work on at a time, on threads.
+          whole: a task computes on all threads that TensorFlow has, and how it rounds depends on their number: other processes then have as
+            many as this one, in place of one.
         """
 
     def close(self) -> None:
@@ -55,6 +58,7 @@ def results(
     alike: Callable[[int], Hashable] | None = None,
     once: Callable[[Any], object] | None = None,
     at_once: int = 1,
+    whole: bool = False,
 ) -> Iterator[tuple[int, Any]]:
     """(number, result) of tasks 0 ... tasks - 1, each once: kept ones first, the others as they finish, each then kept.
 
@@ -67,6 +71,7 @@ def results(
       alike: as for `Engine.run`.
       once: as for `Engine.run`.
       at_once: as for `Engine.run`.
+      whole: as for `Engine.run`.
 
     >>> from recbayes.engine.local import Local
     >>> dict(results(Local(), lambda shared, number: shared * number, 10, 3))
@@ -79,7 +84,7 @@ def results(
     left = sorted(set(range(tasks)) - set(there))
     if not left:
         return
-    for number, result in engine.run(function, shared, left, alike=alike, once=once, at_once=at_once):
+    for number, result in engine.run(function, shared, left, alike=alike, once=once, at_once=at_once, whole=whole):
         if kept is not None:
             kept.put(number, result)
         yield number, result

@@ -15,7 +15,7 @@ from typing import Any
 from recbayes.engine import cluster
 from recbayes.engine.results import Task
 from recbayes.engine.waiting import Waiting
-from recbayes.engine.worker import Worker, settings_here, versions_here
+from recbayes.engine.worker import Worker, settings_here, threads_here, versions_here
 from recbayes.types import UserError
 
 AHEAD = 2
@@ -54,6 +54,7 @@ class Spread:
         self.address, self.workers = address, workers
         self._leave: Callable[[], None] | None = None
         self._hands: list[Hand] = []
+        self._threads = 1
 
     def run(
         self,
@@ -64,6 +65,7 @@ class Spread:
         alike: Callable[[int], Hashable] | None = None,
         once: Callable[[Any], object] | None = None,
         at_once: int = 1,
+        whole: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         """See `Engine.run`; a worker does one task at a time.
 
@@ -73,7 +75,7 @@ class Spread:
 
         self._open()
         study, waiting = ray.put((function, once, shared)), Waiting(numbers, alike)
-        self._staff(min(self._places(), len(numbers)), study)
+        self._staff(min(self._places(), len(numbers)), study, threads_here() if whole else 1)
         left, losses = len(numbers), Counter[int | None]()
         try:
             while left:
@@ -116,9 +118,12 @@ class Spread:
 
         return self.workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
 
-    def _staff(self, number: int, study: Any) -> None:
-        """So many workers at least, all with the study at hand."""
-        self._hands += [_new() for _ in range(number - len(self._hands))]
+    def _staff(self, number: int, study: Any, threads: int) -> None:
+        """So many workers at least, all on so many threads and with the study at hand; TensorFlow's threads are set once a process."""
+        if self._threads != threads:
+            self._dismiss()
+            self._threads = threads
+        self._hands += [_new(threads) for _ in range(number - len(self._hands))]
         for hand in self._hands:
             hand.known.clear()
             hand.given.append((None, hand.actor.hold.remote(study)))
@@ -148,7 +153,7 @@ class Spread:
             if number is not None:
                 waiting.back(number)
         ray.kill(hand.actor)
-        new = _new()
+        new = _new(self._threads)
         new.given.append((None, new.actor.hold.remote(study)))
         self._hands[self._hands.index(hand)] = new
 
@@ -162,12 +167,12 @@ class Spread:
             self._hands = []
 
 
-def _new() -> Hand:
+def _new(threads: int) -> Hand:
     """A worker that is about to start."""
     import ray
 
     actor = ray.remote(num_cpus=1, max_restarts=0)(Worker).remote()
-    return Hand(actor, deque([(None, actor.start.remote(versions_here(), settings_here(), sys.path))]))
+    return Hand(actor, deque([(None, actor.start.remote(versions_here(), settings_here(), sys.path, threads))]))
 
 
 def _own(failed: Any) -> Exception:

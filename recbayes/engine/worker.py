@@ -24,13 +24,14 @@ class Worker:
         self._function: Task | None = None
         self._shared: Any = None
 
-    def start(self, versions: Mapping[str, str], settings: Mapping[str, str], path: Sequence[str]) -> None:
-        """Imports TensorFlow on one thread: there is a worker a core.
+    def start(self, versions: Mapping[str, str], settings: Mapping[str, str], path: Sequence[str], threads: int) -> None:
+        """Imports TensorFlow.
 
         Args:
           versions: those of the process that hands out tasks.
           settings: its environment, as far as it decides how TensorFlow and XLA compute.
           path: where it finds modules, so that the user's own are found if they are there.
+          threads: that TensorFlow computes on; there is a worker a core.
 
         Raises: UserError where a version differs.
         """
@@ -41,7 +42,7 @@ class Worker:
             raise UserError(f"engine: {os.uname().nodename} has {', '.join(strange)}. {mend}")
         os.environ.update(settings)
         sys.path += [place for place in path if place not in sys.path]
-        start("cpu", threads=1)
+        start("cpu", threads=threads)
         self._started = True
 
     def hold(self, study: tuple[Task, Callable[[Any], object] | None, Any]) -> None:
@@ -74,3 +75,19 @@ def settings_here() -> dict[str, str]:
     True
     """
     return {name: value for name, value in os.environ.items() if name.startswith(("TF_", "XLA_"))}
+
+
+def threads_here() -> int:
+    """Threads that TensorFlow computes on in this process."""
+    import tensorflow as tf
+
+    return tf.config.threading.get_intra_op_parallelism_threads() or cpus()
+
+
+def cpus() -> int:
+    """Cores that this process may use.
+
+    >>> cpus() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -177,7 +177,8 @@ def _width(world: World, bound: Mapping[str, Bound], seeds: int, asked: Literal[
 def _finished(study: Study, engine: Engine, threads: int, checkpoint: str | os.PathLike[str] | None) -> Iterator[tuple[Job, Played]]:
     """Chunks and what they earned, as they finish."""
     folder = None if checkpoint is None else kept(study, Path(checkpoint))
-    given: dict[str, Any] = {"kept": folder, "alike": partial(program_of, study), "at_once": threads}
+    fits = any(job.bound.again for job in study.work)  # on the host, not in a compiled program
+    given: dict[str, Any] = {"kept": folder, "alike": partial(program_of, study), "at_once": threads, "whole": fits}
     for number, chunk in results(engine, played, study, len(study.work), **given):
         yield study.work[number], chunk
 
