@@ -19,6 +19,8 @@ REACHED_IN = 5.0
 """Seconds that a head may take to answer the door."""
 CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """What Ray is told by where it runs on a desktop: with 0, on any system, its parts listen on the loopback alone."""
+SKIPPED = "RAY_DEDUP_LOGS_SKIP_REGEX"
+"""Lines that match it are not shown: Ray prints what its parts say of lost workers on stdout, into the summary of --json."""
 STARTS = 3
 """Starts of a cluster of one's own: on a busy machine Ray gives up on its own parts after some seconds."""
 
@@ -53,6 +55,7 @@ def joined(address: str | None, workers: int | None) -> Callable[[], None]:
     Raises: UserError where there is none to join, or none could be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(SKIPPED, ".")
     if address is None:
         os.environ.setdefault(CLUSTERS, "0")
     with silent():

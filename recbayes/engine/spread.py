@@ -71,9 +71,9 @@ class Spread:
 
         Raises: what a task raises; UserError where workers can't start; RuntimeError where a task ends every worker that takes it.
         """
+        self._open()  # before Ray is imported: it reads then how it shall behave
         import ray
 
-        self._open()
         study, waiting = ray.put((function, once, shared)), Waiting(numbers, alike)
         self._staff(min(self._places(), len(numbers)), study, threads_here() if whole else 1)
         left, losses = len(numbers), Counter[int | None]()

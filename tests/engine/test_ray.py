@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import small
 import yaml
 from engine.tasks import process, slow, squared
 from helpers import recbayes
@@ -20,6 +21,7 @@ import recbayes as rb
 from recbayes.engine import results
 from recbayes.replay import jobs as chunks
 from recbayes.replay.jobs import Study, fingerprint, jobs
+from recbayes.runtime import start
 from recbayes.types import UserError
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'recbayes[ray]'")
@@ -140,6 +142,23 @@ def test_every_learner_travels(learner):
     there = pickle.loads(pickle.dumps((chunks.played, study)))[1]
     assert fingerprint(there.world, there.work[0]) == fingerprint(study.world, study.work[0])
     assert chunks.program_of(there, 0) == chunks.program_of(study, 0)
+
+
+def test_posteriors_are_fitted_the_same(ray_engine):
+    """A comparison on workers: every figure but seconds is that of this process, for fits there compute on as many threads as here."""
+    start("cpu")
+    train, test = small.log(groups=24).split(by="time", test_fraction=0.25)
+    settings = {"features": small.features()[1:], "model": rb.linear(), "density": rb.beta_mixture(components=1), "group_effect": False}
+    problem = rb.Problem(train, test, {**settings, "epochs": 2, "held_out": 0.0, "oov_share": 0.0})
+    methods, seen = {"map": rb.map(), "last_layer": rb.last_layer(draws=8)}, []
+    local = rb.compare(problem, methods)
+    spread = rb.compare(problem, methods, engine=ray_engine, progress=lambda *told: seen.append(told[:2]))
+    for one, other in zip(local.rows, spread.rows, strict=True):
+        timed = {name for name in one if "seconds" in name or name.endswith("_ratio")}
+        assert {name: one[name] for name in one.keys() - timed} == {name: other[name] for name in one.keys() - timed}
+        assert other["train_seconds"] > 0
+    assert local.errors == spread.errors
+    assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
 @pytest.fixture(scope="module")
