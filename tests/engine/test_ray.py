@@ -177,9 +177,10 @@ def run(home, out, *options):
 
 
 def lives(process):
-    """Whether a process is there and no zombie that nobody has buried yet."""
+    """Whether a process is there and no zombie; Ray's two agents, which look for their raylet for a minute, are left out."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        agent = process.name().startswith(("ray::DashboardA", "ray::RuntimeEnv"))
+        return not agent and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
