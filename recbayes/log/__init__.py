@@ -1,5 +1,6 @@
 """What a click log is: reading, audit, splits, embedded examples."""
 
+from recbayes.log.aggregate import Aggregated, aggregate
 from recbayes.log.audit import Audit, audit
 from recbayes.log.checks.finding import Finding
 from recbayes.log.columns import Columns
@@ -9,10 +10,12 @@ from recbayes.log.read import read_log
 from recbayes.log.source import fingerprint
 
 __all__ = [
+    "Aggregated",
     "Audit",
     "Columns",
     "Finding",
     "Log",
+    "aggregate",
     "attribution",
     "audit",
     "example_names",

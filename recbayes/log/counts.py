@@ -37,8 +37,7 @@ def sum_batches(tables: Iterable[Any], columns: Columns) -> tuple[Any, Columns]:
     >>> table.to_pydict(), roles.impressions
     ({'click': [1, 0], 'impressions': [2, 1], 'item': ['a', 'b']}, 'impressions')
     """
-    summed = dataclasses.replace(columns, impressions=columns.impressions or _free_name("impressions", columns))
-    summed = dataclasses.replace(summed, propensity=None, position=None, candidates=None)
+    summed = summed_columns(columns)
     pending: list[Any] = []
     limit = PENDING_ROWS
     for table in tables:
@@ -47,6 +46,18 @@ def sum_batches(tables: Iterable[Any], columns: Columns) -> tuple[Any, Columns]:
             pending = [_sum_equal(pa.concat_tables(pending), summed)]
             limit = max(PENDING_ROWS, 2 * pending[0].num_rows)
     return _sum_equal(pa.concat_tables(pending), summed), summed
+
+
+def summed_columns(columns: Columns) -> Columns:
+    """The roles of a log's counts: impressions are a column, and what belongs to one decision is gone."""
+    impressions = columns.impressions or _free_name("impressions", columns)
+    return dataclasses.replace(columns, impressions=impressions, propensity=None, position=None, candidates=None)
+
+
+def key_columns(columns: Columns) -> tuple[str, ...]:
+    """What rows must agree in to be summed: cluster, group, item and every feature."""
+    roles = (columns.cluster, columns.group, columns.item)
+    return tuple(dict.fromkeys([name for name in roles if name is not None] + list(columns.features)))
 
 
 def equal_rows(table: Any, names: Iterable[str]) -> tuple[Array, int]:
@@ -108,8 +119,7 @@ def _with_impressions(table: Any, columns: Columns, summed: Columns) -> Any:
 
 def _sum_equal(table: Any, columns: Columns) -> Any:
     """One row for each set of equal rows, in order of first appearance."""
-    roles = [columns.cluster, columns.group, columns.item]
-    codes, size = equal_rows(table, dict.fromkeys([name for name in roles if name is not None] + list(columns.features)))
+    codes, size = equal_rows(table, key_columns(columns))
     first = np.zeros(size, np.int64)
     first[codes[::-1]] = np.arange(table.num_rows)[::-1]  # the last one written stays: the first row of each set
     result = table.take(pa.array(first))

@@ -8,10 +8,11 @@ their files a column `date`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -56,14 +57,19 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Files (or one table) that share a schema. name: as the user gave it; attribution: of an embedded log."""
+    """Files (or one table) that share a schema. name: as the user gave it; digest: of all contents; attribution: of an embedded log."""
 
     name: str
     parts: tuple[Part, ...]
     schema: Any
-    fingerprint: str
+    digest: Callable[[], str]
     rows: int
     attribution: str | None = None
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over names and contents: reads all of it, so it is taken at its first use."""
+        return self.digest()
 
     def batches(self, names: Sequence[str]) -> Iterator[Batch]:
         """The named columns of every row, in order."""
@@ -84,14 +90,16 @@ def open_source(source: LogSource) -> Source:
     if isinstance(source, (pd.DataFrame, pa.Table)):
         table = pa.Table.from_pandas(source, preserve_index=False) if isinstance(source, pd.DataFrame) else source
         parts = [Part("table", table, {})]
-        return Source("table", tuple(parts), _plain_schema(parts), _table_digest(table), _some(table.num_rows, "the table"))
+        return Source(
+            "table", tuple(parts), _plain_schema(parts), functools.partial(_table_digest, table), _some(table.num_rows, "the table")
+        )
     name = str(source)
     files = find_files(source)
     root = _root(name, files)
     parts = [Part(path.relative_to(root).as_posix(), _fragment(path), _folder_keys(path.relative_to(root))) for path in files]
     rows = _some(sum(part.rows.count_rows() for part in parts), name)
     credit = attribution(name) if name.startswith(PREFIX) else None
-    return Source(name, tuple(parts), _plain_schema(parts), _file_digest(files, root), rows, credit)
+    return Source(name, tuple(parts), _plain_schema(parts), functools.partial(_file_digest, files, root), rows, credit)
 
 
 def _some(rows: int, name: str) -> int:
