@@ -5,7 +5,7 @@ A text without a word, and a null list, are one out-of-vocabulary id: unknown, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import tensorflow as tf
 from recbayes.features import columns
 from recbayes.features.coding import OOV_TOKEN, PADDING, Encoded
 from recbayes.features.feature import Feature
-from recbayes.features.vocabulary import Table, frequent
+from recbayes.features.spilled import distinct
+from recbayes.features.vocabulary import Table, counts, merged, most_frequent, places
 from recbayes.types import Tensor, UserError
 
 UNKNOWN = "\x1a"
@@ -24,7 +25,6 @@ UNKNOWN = "\x1a"
 FIRST = 2
 LONGEST = 512
 """A row's tokens beyond so many are never read, however long the training rows are."""
-_CHUNK = 100_000
 
 
 class Text(tf.Module):
@@ -38,16 +38,20 @@ class Text(tf.Module):
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Text:
         """Counts the n-grams of the training rows' distinct texts: a text shown in ten rows is one witness of its words."""
-        values = columns.objects(columns.strings(column, feature.name).fill_null("").unique())
-        found, rows, longest = [pa.array([], pa.string())], [np.zeros(0, np.int64)], 1
-        for start in range(0, len(values), _CHUNK):
-            grams = ngrams(tf.constant(values[start : start + _CHUNK], tf.string), feature.settings["ngrams"])
-            found.append(pa.array(grams.flat_values.numpy(), pa.binary()).cast(pa.string()))
-            rows.append(start + grams.value_rowids().numpy())
+        return cls.fit_parts(feature, [column])
+
+    @classmethod
+    def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Text:
+        """The same of a column in parts; memory follows the number of distinct n-grams."""
+        found, longest = [], 1
+        for texts in distinct(columns.strings(part, feature.name).drop_null() for part in parts):
+            grams = ngrams(tf.constant(columns.objects(texts), tf.string), feature.settings["ngrams"])
+            values = pa.array(grams.flat_values.numpy(), pa.binary()).cast(pa.string())
+            found.append(counts(values, grams.value_rowids().numpy()))
             longest = max(longest, int(grams.bounding_shape(axis=1)))
-        kept = frequent(
-            pa.concat_arrays(found), np.concatenate(rows), min_count=feature.settings["min_count"], limit=feature.settings["max_tokens"]
-        )
+            found = [merged(found, pa.string())]
+        values, number = merged(found, pa.string())
+        kept = most_frequent(values, number, min_count=feature.settings["min_count"], limit=feature.settings["max_tokens"])
         return cls(feature, [str(value) for value in kept], feature.settings["length"] or min(longest, LONGEST))
 
     @property
@@ -72,6 +76,10 @@ class Text(tf.Module):
         empty = tf.cast(tf.equal(ids[:, :1], PADDING), tf.int32) * OOV_TOKEN  # [N, 1]
         return tf.concat([ids[:, :1] + empty, ids[:, 1:]], 1)
 
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """Ids int32 [N, length]; each distinct text is taken apart once."""
+        return columns.by_distinct(column, lambda texts: np.asarray(self(tf.constant(self.raw(texts), tf.string))))
+
     def example(self, rows: int) -> np.ndarray:
         """Frequent words in a row, unseen ones last."""
         words = [token for token in self.vocabulary if " " not in token] * rows * 4 or ["word"] * rows * 4
@@ -93,11 +101,19 @@ class Values(tf.Module):
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Values:
         """Counts the values of the training rows, a row once."""
-        values, rows = _flat(column, feature.name)
-        settings = feature.settings
-        kept = frequent(values, rows, min_count=settings["min_count"], limit=settings["max_values"])
-        longest = int(np.bincount(rows, minlength=1).max())
-        return cls(feature, [str(value) for value in kept], settings["length"] or min(max(longest, 1), LONGEST))
+        return cls.fit_parts(feature, [column])
+
+    @classmethod
+    def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Values:
+        """The same of a column in parts; memory follows the number of distinct values."""
+        settings, found, longest = feature.settings, [], 1
+        for part in parts:
+            values, rows = _flat(part, feature.name)
+            longest = max(longest, int(np.bincount(rows, minlength=1).max()))
+            found = [merged([*found, counts(values, rows)], pa.large_string())]
+        values, number = merged(found, pa.large_string())
+        kept = most_frequent(values, number, min_count=settings["min_count"], limit=settings["max_values"])
+        return cls(feature, [str(value) for value in kept], settings["length"] or min(longest, LONGEST))
 
     @property
     def signature(self) -> Any:
@@ -113,10 +129,8 @@ class Values(tf.Module):
     def raw(self, column: pa.Array) -> np.ndarray:
         """Values [N, length], padded with the empty string; values beyond the length are left out."""
         values, rows = _flat(column, self.feature.name)
-        starts = np.searchsorted(rows, np.arange(len(column)))
-        slots = np.arange(len(rows)) - starts[rows] if len(rows) else np.zeros(0, np.int64)
         dense = np.full((len(column), self.length), "", object)
-        kept = slots < self.length
+        kept, slots = _slots(rows, len(column), self.length)
         dense[rows[kept], slots[kept]] = columns.objects(values)[kept]
         if column.null_count:
             dense[column.is_null().to_numpy(zero_copy_only=False), 0] = UNKNOWN
@@ -126,6 +140,18 @@ class Values(tf.Module):
         """Ids int32 [N, length]."""
         ids = self.table(raw)
         return tf.where(tf.equal(raw, ""), tf.constant(PADDING, ids.dtype), ids)
+
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """Ids int32 [N, length]."""
+        column = columns.plain(column, self.feature.name)
+        values, rows = _flat(column, self.feature.name)
+        dense = np.full((len(column), self.length), PADDING, np.int32)
+        kept, slots = _slots(rows, len(column), self.length)
+        found = places(values, pa.array(list(self.vocabulary), pa.large_string()))
+        dense[rows[kept], slots[kept]] = np.where(found < 0, OOV_TOKEN, found + FIRST)[kept]
+        if column.null_count:
+            dense[column.is_null().to_numpy(zero_copy_only=False), 0] = OOV_TOKEN
+        return dense
 
     def example(self, rows: int) -> np.ndarray:
         """One value more in each row, an unseen one in the last."""
@@ -164,6 +190,13 @@ def lower(texts: Tensor) -> Tensor:
     """
     other = tf.where(~tf.strings.regex_full_match(texts, r"[\x00-\x7f]*"))  # [M, 1]
     return tf.tensor_scatter_nd_update(tf.strings.lower(texts), other, tf.strings.lower(tf.gather_nd(texts, other), encoding="utf-8"))
+
+
+def _slots(rows: np.ndarray, size: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the values of all rows [M]: which stand within a row's first `length`, bool [M], and at which place, [M]."""
+    starts = np.searchsorted(rows, np.arange(size))
+    slots = np.arange(len(rows)) - starts[rows] if len(rows) else np.zeros(0, np.int64)
+    return slots < length, slots
 
 
 def _flat(column: pa.Array, name: str) -> tuple[pa.Array, np.ndarray]:

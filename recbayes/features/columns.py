@@ -6,6 +6,7 @@ pandas 3 keeps strings in Arrow and Parquet files bring dictionaries, large stri
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,29 @@ def take(columns: Any, name: str) -> pa.Array:
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(map(str, names[:20]))}"
         raise UserError(f"features: there is no column {name!r}. {hint}")
     return plain(columns[name], name)
+
+
+def kept(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The column as one Arrow array, a dictionary kept as one: what `Coding.codes` takes."""
+    if isinstance(column, pa.ChunkedArray):
+        if not pa.types.is_dictionary(column.type):
+            return plain(column, "")
+        column = column.unify_dictionaries()
+        column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([])
+    return column if pa.types.is_dictionary(column.type) else plain(column, "")
+
+
+def by_distinct(column: pa.Array, encode: Callable[[pa.Array], np.ndarray]) -> np.ndarray:
+    """What `encode` gives of every row, [N, ...], computed for the distinct values only.
+
+    Args:
+      column: with a dictionary or without; a null is encoded as itself.
+      encode: values [K] -> array [K, ...].
+    """
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    last = pa.array([None], coded.dictionary.type)
+    codes = encode(pa.concat_arrays([coded.dictionary, last]))
+    return codes[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)]
 
 
 def plain(column: Any, name: str) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import tensorflow as tf
 from recbayes.features import columns
 from recbayes.features.coding import OOV_ID, Encoded
 from recbayes.features.feature import Feature
-from recbayes.features.vocabulary import NULL_INTEGER, NULL_STRING, Table, frequent
+from recbayes.features.spilled import counted
+from recbayes.features.vocabulary import NULL_INTEGER, NULL_STRING, Table, counts, most_frequent, places
 from recbayes.types import Tensor, UserError
 
 
@@ -29,9 +30,20 @@ class Ids(tf.Module):
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Ids:
         """Counts the values of the training rows."""
-        integer = _is_integer(column)
-        values = (_integers if integer else columns.strings)(column, feature.name).drop_null()
-        kept = frequent(values, None, min_count=feature.settings["min_count"], limit=feature.settings["max_values"] + 1)
+        return cls._of(feature, *counts(_counted_as(column, feature.name).drop_null(), None))
+
+    @classmethod
+    def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Ids:
+        """The same of a column in parts: counted by DuckDB, which spills what memory does not hold."""
+        keys = (_counted_as(columns.plain(part, feature.name), feature.name) for part in parts)
+        return cls._of(feature, *counted(keys, feature.settings["min_count"]))
+
+    @classmethod
+    def _of(cls, feature: Feature, values: pa.Array, number: np.ndarray) -> Ids:
+        """From distinct values and their rows."""
+        integer = _is_integer(values)
+        values = (_integers if integer else columns.strings)(values, feature.name)
+        kept = most_frequent(values, number, min_count=feature.settings["min_count"], limit=feature.settings["max_values"] + 1)
         kept = [value for value in kept if value not in (NULL_STRING, NULL_INTEGER)][: feature.settings["max_values"]]
         return cls(feature, kept, integer)
 
@@ -55,6 +67,14 @@ class Ids(tf.Module):
         """Ids int32 [N]."""
         return self.table(raw)
 
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """Ids int32 [N]; of a dictionary, each of its values is looked up once."""
+        if pa.types.is_dictionary(column.type):
+            return columns.by_distinct(column, self.codes)
+        values = (_integers if self.integer else columns.strings)(columns.plain(column, self.feature.name), self.feature.name)
+        known = pa.array(list(self.vocabulary), pa.int64() if self.integer else pa.large_string())
+        return places(values, known) + (OOV_ID + 1)
+
     def example(self, rows: int) -> np.ndarray:
         """The most frequent values, an unseen one last."""
         unseen: Any = NULL_INTEGER + 1 if self.integer else "never seen"
@@ -64,6 +84,12 @@ class Ids(tf.Module):
     def state(self) -> dict[str, Any]:
         """Vocabulary and type."""
         return {"vocabulary": self.vocabulary, "integer": self.integer}
+
+
+def _counted_as(column: pa.Array, name: str) -> pa.Array:
+    """Numbers as they are, as only all of them say whether they are integers; all else as text."""
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    return column if number else columns.strings(column, name)
 
 
 def _is_integer(column: pa.Array) -> bool:

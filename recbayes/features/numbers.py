@@ -6,8 +6,8 @@ missing numbers one more column is 1 for them (where none had, its weight would 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from recbayes.features import columns
-from recbayes.features.coding import Encoded
+from recbayes.features.coding import Encoded, codes_by_tensorflow
 from recbayes.features.feature import Feature
 from recbayes.types import Tensor, UserError
 
@@ -33,13 +33,22 @@ class Numbers(tf.Module):
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Numbers:
         """Range, mean and stddev of the finite numbers of the training rows, after the logarithm if asked for."""
-        values = _matrix(column, feature).astype(np.float64)  # [N, D]
-        missing = ~np.isfinite(values)
-        coded = np.ma.MaskedArray(_log1p_numpy(values) if feature.settings.get("log1p") else values, missing)
-        mean, stddev = coded.mean(0).filled(0.0), coded.std(0).filled(1.0)
+        return cls.fit_parts(feature, [column])
+
+    @classmethod
+    def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Numbers:
+        """The same of a column in parts: means and stddevs to rounding, all else exactly (Chan, Golub, LeVeque 1979)."""
+        whole: Moments | None = None
+        for part in parts:
+            own = _moments(part, feature)
+            whole = own if whole is None else _both(whole, own, feature.name)
+        seen = whole or _moments(pa.array([], pa.float64()), feature)
+        some = seen.rows > 0
+        mean = np.where(some, seen.mean, 0.0)
+        stddev = np.where(some, np.sqrt(seen.squares / np.maximum(seen.rows, 1)), 1.0)
         stddev = np.where(stddev > 1e-12 * (1.0 + np.abs(mean)), stddev, 1.0)
-        low, high = coded.min(0).filled(0.0), coded.max(0).filled(0.0)
-        return cls(feature, low.tolist(), high.tolist(), mean.tolist(), stddev.tolist(), bool(np.isnan(values).any()))
+        low, high = np.where(some, seen.low, 0.0), np.where(some, seen.high, 0.0)
+        return cls(feature, low.tolist(), high.tolist(), mean.tolist(), stddev.tolist(), seen.missing)
 
     @property
     def signature(self) -> Any:
@@ -73,6 +82,10 @@ class Numbers(tf.Module):
             return scaled
         return tf.concat([scaled, tf.cast(tf.reduce_any(missing, 1, keepdims=True), tf.float32)], 1)
 
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """float32 [N, size]."""
+        return codes_by_tensorflow(self, column)
+
     def example(self, rows: int) -> np.ndarray:
         """From the least to the largest, and far beyond it last."""
         steps = np.append(np.linspace(0.0, 1.0, max(rows - 1, 1))[: rows - 1], 1.5)[:, None]  # [N, 1]
@@ -89,6 +102,38 @@ class Numbers(tf.Module):
             "stddev": self.stddev.tolist(),
             "indicator": self.indicator,
         }
+
+
+class Moments(NamedTuple):
+    """Of the finite numbers of rows, each [D]: how many, their mean, squared distances from it, range. missing: whether a number is."""
+
+    rows: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    missing: bool
+
+
+def _moments(column: pa.Array, feature: Feature) -> Moments:
+    """The moments of rows that memory holds."""
+    values = _matrix(column, feature).astype(np.float64)  # [N, D]
+    coded = np.ma.MaskedArray(_log1p_numpy(values) if feature.settings.get("log1p") else values, ~np.isfinite(values))
+    rows = np.asarray(coded.count(0))
+    mean, squares = coded.mean(0).filled(0.0), coded.var(0).filled(0.0) * rows
+    low, high = coded.min(0).filled(np.inf), coded.max(0).filled(-np.inf)
+    return Moments(rows, mean, squares, low, high, bool(np.isnan(values).any()))
+
+
+def _both(a: Moments, b: Moments, name: str) -> Moments:
+    """The moments of both parts' rows together."""
+    if len(a.rows) != len(b.rows):
+        raise UserError(f"features: column {name!r} has rows of {len(a.rows)} and of {len(b.rows)} numbers. A vector has one length")
+    rows, apart = a.rows + b.rows, b.mean - a.mean
+    share = b.rows / np.maximum(rows, 1)
+    squares = a.squares + b.squares + apart**2 * a.rows * share
+    low, high = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
+    return Moments(rows, a.mean + apart * share, squares, low, high, a.missing or b.missing)
 
 
 def _log1p_numpy(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ optional, each as a point on a circle, so that Sunday is next to Monday and 23:5
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from recbayes.features import columns
-from recbayes.features.coding import Encoded
+from recbayes.features.coding import Encoded, codes_by_tensorflow
 from recbayes.features.feature import Feature
+from recbayes.features.spilled import quantiles
 from recbayes.types import Tensor, UserError
 
 YEAR_SECONDS = 365.25 * 86400
@@ -42,6 +43,17 @@ class Times(tf.Module):
         bends = feature.settings["bends"]
         knots = np.unique(np.quantile(finite, np.linspace(0.0, 1.0, bends + 2))) if bends and len(finite) else np.empty(0)
         return cls(feature, float(finite.max()) if len(finite) else 0.0, knots.tolist() if len(knots) > 1 else [])
+
+    @classmethod
+    def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Times:
+        """The same of a column in parts; the quantiles are exact, by DuckDB's sort, which spills what memory does not hold."""
+        bends = feature.settings["bends"]
+        finite = ((s := unix_seconds(part, feature.name))[np.isfinite(s)] for part in parts)
+        if not bends:
+            return cls(feature, max((float(seconds.max()) for seconds in finite if len(seconds)), default=0.0))
+        found = quantiles(finite, np.linspace(0.0, 1.0, bends + 2))
+        knots = np.unique(found)
+        return cls(feature, float(found[-1]) if len(found) else 0.0, knots.tolist() if len(knots) > 1 else [])
 
     @property
     def signature(self) -> Any:
@@ -69,6 +81,10 @@ class Times(tf.Module):
             angle = tf.math.floormod(seconds - _MONDAY_SECONDS, tf.constant(period, tf.float64)) * (2.0 * math.pi / period)
             parts += [tf.where(known, wave(angle), tf.zeros_like(angle)) for wave in (tf.sin, tf.cos)]
         return tf.cast(tf.stack(parts, 1), tf.float32)
+
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """float32 [N, size]."""
+        return codes_by_tensorflow(self, column)
 
     def example(self, rows: int) -> np.ndarray:
         """The newest training row's time, then a week later each."""

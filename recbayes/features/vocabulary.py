@@ -5,11 +5,12 @@ Keras' lookup layers count a NumPy string array in Python, 50 times slower than 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from recbayes.types import Tensor
@@ -33,16 +34,43 @@ def frequent(values: pa.Array, rows: np.ndarray | None, *, min_count: int, limit
     >>> frequent(pa.array(["a", "b", "b", "b"]), np.array([0, 0, 0, 1]), min_count=2, limit=9)
     ['b']
     """
+    return most_frequent(*counts(values, rows), min_count=min_count, limit=limit)
+
+
+def counts(values: pa.Array, rows: np.ndarray | None) -> tuple[pa.Array, np.ndarray]:
+    """The distinct values [K], and how many rows hold each, int64 [K]; arguments as in `frequent`."""
     coded = values.dictionary_encode()
     codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     size = len(coded.dictionary)
     if rows is not None and size:
         codes = np.unique(rows.astype(np.int64) * size + codes) % size
-    counts = np.bincount(codes, minlength=size)
-    kept = np.flatnonzero(counts >= min_count)
-    names = coded.dictionary.take(pa.array(kept)).to_pylist()
-    order = sorted(zip((-counts[kept]).tolist(), names))
+    return coded.dictionary, np.bincount(codes, minlength=size)
+
+
+def merged(parts: Iterable[tuple[pa.Array, np.ndarray]], kind: pa.DataType) -> tuple[pa.Array, np.ndarray]:
+    """The counts of parts of a column as those of the whole: memory follows the number of distinct values."""
+    total = pa.table({"value": pa.array([], kind), "rows": pa.array([], pa.int64())})
+    for values, number in parts:
+        both = pa.concat_tables([total, pa.table({"value": values.cast(kind), "rows": pa.array(number, pa.int64())})])
+        total = both.group_by("value").aggregate([("rows", "sum")]).rename_columns(["value", "rows"])
+    return pa.concat_arrays(total.column("value").chunks or [pa.array([], kind)]), total.column("rows").to_numpy()
+
+
+def most_frequent(values: pa.Array, number: np.ndarray, *, min_count: int, limit: int) -> list[Any]:
+    """Of distinct values [K] and their rows [K], those of at least `min_count`, ordered as in `frequent`."""
+    kept = np.flatnonzero(number >= min_count)
+    names = values.take(pa.array(kept)).to_pylist()
+    order = sorted(zip((-number[kept]).tolist(), names))
     return [value for _, value in order[:limit]]
+
+
+def places(values: pa.Array, known: pa.Array) -> np.ndarray:
+    """Where each value stands in the vocabulary, int32 [N]; -1 where it does not, and of a null.
+
+    >>> places(pa.array(["b", None, "z"]), pa.array(["a", "b"])).tolist()
+    [1, -1, -1]
+    """
+    return np.asarray(pc.fill_null(pc.index_in(values, value_set=known), -1).to_numpy(zero_copy_only=False), np.int32)
 
 
 class Table(tf.Module):

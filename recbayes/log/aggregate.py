@@ -147,7 +147,7 @@ def _added(onto: str | Path | None, summed: Columns) -> list[dict[str, str]]:
     if _ABOUT.encode() not in held:
         raise UserError(f"aggregate: {onto} was not written by rb.aggregate. Give the counts of an earlier call, or leave onto out.")
     about = json.loads(held[_ABOUT.encode()])
-    columns = Columns(**{name: tuple(value) if isinstance(value, list) else value for name, value in about["columns"].items()})
+    columns = Columns(**about["columns"] | {"features": tuple(about["columns"]["features"])})
     if columns != summed:
         raise UserError(
             f"aggregate: {onto} holds counts of {listed(columns.used)}, asked for are {listed(summed.used)}. Name the same columns."

@@ -77,7 +77,7 @@ def _proven(metadata: Any, columns: Columns) -> bool:
             return False
         if any(not found[name].has_min_max or not 0 <= found[name].min <= found[name].max <= _LARGEST for name in counts):
             return False
-        if found[columns.clicks].max > (1 if columns.impressions is None else found[columns.impressions].min):
+        if found[counts[0]].max > (1 if columns.impressions is None else found[columns.impressions].min):
             return False
     return True
 
@@ -100,7 +100,8 @@ def message(database: Any, source: Source, bad: Mapping[str, int], aside: Path) 
     """All faults in one text, with the first rows and the mend."""
     lines = [f"log: {source.name}: {total(bad):,} of {source.rows:,} rows are bad (rows are counted from 0)."]
     for reason, count in by_reason(bad).items():
-        query = "SELECT quarantine_file, quarantine_row FROM read_parquet(?) WHERE list_contains(string_split(quarantine_reason, '; '), ?) LIMIT ?"
+        where = "list_contains(string_split(quarantine_reason, '; '), ?)"
+        query = f"SELECT quarantine_file, quarantine_row FROM read_parquet(?) WHERE {where} LIMIT ?"
         rows = "; ".join(f"{file} row {row:,}" for file, row in database.execute(query, [str(aside), reason, _SHOWN]).fetchall())
         lines.append(f"{reason}: {count:,} row{'s' * (count != 1)} ({rows}{'; ...' * (count > _SHOWN)})")
     mend = "Mend them, or set on_bad_rows to quarantine: they are then left out and kept in a file of their own."
