@@ -41,7 +41,7 @@ import recbayes as rb
 from recbayes.features import Encoder
 from recbayes.fitted import prepare
 from recbayes.models import prior_stddevs
-from recbayes.training import Schedule, compiled_step, one_epoch, train
+from recbayes.training import Memory, Schedule, compiled_step, one_epoch, train
 
 METHODS: dict[str, dict[str, Any]] = {
     "mle": {},
@@ -205,7 +205,7 @@ def epochs_of(network: Any, method: Any, rows: Any) -> tuple[Any, float]:
     state, seconds = method.init(network, oracle.SEED), []
     step, schedule = compiled_step(network, method, state, rows), Schedule(oov_share=0.0)
     for epoch in range(4):
-        state, record = one_epoch(step, state, rows, schedule, epoch, None)
+        state, record = one_epoch(step, state, Memory(rows), schedule, epoch)
         seconds.append(record["seconds"])
     return state, statistics.median(seconds[1:])
 

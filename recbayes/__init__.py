@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 _ROOMS: dict[str, tuple[str, ...]] = {
     "recbayes.types": ("UserError",),
     "recbayes.engine": ("engine",),
-    "recbayes.log": ("Log", "aggregate", "audit", "read_log"),
+    "recbayes.log": ("Log", "aggregate", "audit", "read_log", "stream_log"),
     "recbayes.features": ("categorical", "multi_categorical", "numeric", "text", "time", "vector"),
     "recbayes.densities": ("beta_mixture", "gaussian_mixture", "logit_normal_mixture", "point"),
     "recbayes.models": ("ddn", "linear", "mlp"),

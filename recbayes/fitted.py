@@ -25,19 +25,16 @@ from recbayes.calibration.recalibration import LEAST_GROUPS, Recalibration, fit_
 from recbayes.densities import baselines
 from recbayes.densities.group_effect import GroupEffect
 from recbayes.features import Encoder, Feature
+from recbayes.fitting import InMemory, OnDisk, Part, columns_of, encode, part_of, segments_of
 from recbayes.log import Log
+from recbayes.log.columns import nearest
+from recbayes.log.stream import Stream
 from recbayes.posteriors import Batch, Network, Posterior
 from recbayes.posteriors.base import Folded
 from recbayes.predictive import Predictive
 from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts_of_training, group_count, train, whole_groups
 from recbayes.types import Array, Tensor, UserError
 
-MEDIAN_IMPRESSIONS = 100
-"""Below this median of a group's impressions a group effect is not fitted unless asked for."""
-SET_ASIDE_GROUPS = 20
-"""Fewer groups than this are all trained on: a tenth of them would say nothing."""
-STOPPING = 7_919
-"""Added to the seed of the split for early stopping: by name it must not be the split that made the training log."""
 _CHUNK = 4096
 _PART = 256
 """Rows whose likelihood is taken at once: with page nodes, draws and components these are millions of numbers."""
@@ -150,7 +147,7 @@ class Fitted:
 
 
 def fit(
-    log: Log,
+    log: Log | Stream,
     *,
     features: Sequence[Feature],
     density: Any = None,
@@ -164,14 +161,17 @@ def fit(
     held_out: float = 0.1,
     oov_share: float = 0.1,
     recalibrate: bool = False,
+    negative_share: float = 1.0,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_steps: int = 1000,
     progress: Progress | None = None,
 ) -> Fitted:
     """Fits a click model to a training log.
 
     Args:
-      log: the training rows; events are summed to counts first.
+      log: the training rows; events are summed to counts first. Of `stream_log`, rows stay on disk, memory is bounded, and events are
+        trained on as they are: sum them with `aggregate` before, or their spread cannot be told from their mean.
       features: what the network sees.
       density: the family of the click rate's distribution.
       group_effect: the column whose rows share an effect, or False; by default the log's group column, unless its median
@@ -185,8 +185,11 @@ def fit(
       held_out: share of the groups, the newest ones, that decide how many epochs are enough; 0 trains `epochs` at once.
       oov_share: share of the groups trained on once more each epoch with categories hidden.
       recalibrate: fit a map of the predictive law to the held-out groups, for the intervals (`calibration.recalibration`).
+      negative_share: share of the groups without a click (of rows, where there is no group effect) that an epoch trains on, other ones
+        each time; their likelihood counts for those left out, so fitted rates are those of all rows.
       seed: the result is a function of log, arguments and seed.
       checkpoint: a folder; an interrupted fit of the same arguments goes on from it.
+      checkpoint_steps: it is written after each epoch, and after so many steps within one.
       progress: called after each epoch with (done, of, figures).
 
     Returns: the fitted model.
@@ -197,26 +200,28 @@ def fit(
     build = model if model is not None else models.ddn()
     if not features:
         raise UserError("fit: no features. Name at least one column, say features=[rb.text('headline')]")
-    log = log.counts()
+    whole = part_of(log, group_effect, negative_share)
+    if isinstance(whole, OnDisk):
+        must_stream(whole, features, method, recalibrate)
     schedule = Schedule(epochs, batch_size, learning_rate, patience, oov_share, seed)
-    group = chosen_group(log, group_effect)
+    group = whole.group
 
-    def one(part: Log, schedule: Schedule, name: str, judge: Log | None) -> tuple[Encoder, Network, Trained]:
+    def one(part: Part, schedule: Schedule, name: str, judge: Part | None) -> tuple[Encoder, Network, Trained]:
         keras.utils.set_random_seed(seed)
-        encoder = Encoder.fit(features, columns_of(part, None, features))
-        network, rows = prepare(part, encoder, family, build, group)
+        encoder = part.encoder(features)
+        feed = part.feed(encoder, schedule)
+        network = network_at_start(part, encoder, family, build, group)
         token = fingerprint(part, network, features, family, method, schedule, group)
         folder = Path(checkpoint) / f"{name}_{token}" if checkpoint is not None else None
-        score = scorer(network, method, prepare_rows(judge, encoder, group)) if judge is not None else None
-        hide = hider(encoder, schedule)
+        score = scorer(network, method, judge.rows(encoder)) if judge is not None else None
         trained = train(
             network,
             method,
-            rows,
+            feed,
             schedule,
-            hide=hide,
             held_out=score,
             checkpoint=folder,
+            checkpoint_steps=checkpoint_steps,
             progress=progress,
             finish=recalibrate or judge is None,
         )
@@ -225,29 +230,51 @@ def fit(
     history: list[dict[str, float]] = []
     recalibration = None
     if recalibrate:
-        must_hold_out(round(held_out * segments_of(log, group)[1]))
-    if held_out > 0 and segments_of(log, group)[1] >= SET_ASIDE_GROUPS:
-        older, newest = log.split(by="time" if log.time is not None else "group", test_fraction=held_out, seed=seed + STOPPING)
+        must_hold_out(round(held_out * whole.groups))
+    both = whole.split(held_out, seed) if held_out > 0 else None
+    if both is not None:
+        older, newest = both
         older_encoder, searched, search = one(older, schedule, "search", newest)
         history = search.history
         schedule = schedule._replace(epochs=search.best_epoch)
-        if recalibrate:
-            about = {"rows": len(older), "clusters": searched.clusters}
+        if recalibrate and isinstance(newest, InMemory):
+            about = {"rows": older.size, "clusters": searched.clusters}
             early = Fitted(older_encoder, searched.model, family, method, search.state, group, history, about)
-            recalibration = recalibrated(early, newest, seed=seed)
-    encoder, network, trained = one(log, schedule, "final", None)
+            recalibration = recalibrated(early, newest.log, seed=seed)
+    encoder, network, trained = one(whole, schedule, "final", None)
     record = {
-        "rows": len(log),
-        "share_without_clicks": float(np.mean(np.asarray(log.clicks) == 0)),
-        "groups": segments_of(log, group)[1],
+        "rows": whole.size,
+        "share_without_clicks": whole.share_without_clicks,
+        "groups": whole.groups,
         "clusters": network.clusters,
         "epochs": schedule.epochs,
         "seed": seed,
-        "fingerprint": log.fingerprint,
+        "fingerprint": whole.fingerprint,
         "diagnostics": method.diagnostics(trained.state),
-        "warnings": method.warnings(network, trained.state) + doubts_of_training(trained.history),
+        "warnings": method.warnings(network, trained.state) + doubts_of_training(trained.history) + doubts_of_events(log, family),
     }
     return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record, recalibration)
+
+
+def must_stream(part: OnDisk, features: Sequence[Feature], method: Posterior, recalibrate: bool) -> None:
+    """UserError for columns that are not there, and for what needs all rows in memory."""
+    known = part.stream.names
+    if missing := [f"{feature.name!r}.{nearest(feature.name, known)}" for feature in features if feature.name not in known]:
+        raise UserError(f"features: {part.stream.source} has no column {' '.join(missing)}")
+    if method.kind in ("nuts", "sgld"):
+        raise UserError(f"fit: posterior {method.kind} holds all rows in memory. Read the log with rb.read_log, or use last_layer.")
+    if recalibrate:
+        raise UserError("fit: recalibrate needs the rows in memory. Read the log with rb.read_log, or leave recalibrate out.")
+
+
+def doubts_of_events(log: Log | Stream, family: Any) -> list[str]:
+    """A warning where single impressions were trained on as they are, though the family tells rows apart."""
+    if not isinstance(log, Stream) or log.columns.impressions is not None or family.name == "point":
+        return []
+    return [
+        f"the rows of {log.source} are single impressions: the spread of click rates cannot be told from their mean. Sum them with "
+        "rb.aggregate first, or use density: point"
+    ]
 
 
 def recalibrated(fitted: Fitted, log: Log, *, seed: int = 0) -> Recalibration:
@@ -321,17 +348,23 @@ def joint_log_likelihood(
 
 def prepare(log: Log, encoder: Encoder, family: Any, build: models.Builder, group: str | None) -> tuple[Network, Rows]:
     """The network at the feature-free fit of the log, and the log's encoded rows."""
-    rows = prepare_rows(log, encoder, group)
+    part = InMemory(log, group)
+    return network_at_start(part, encoder, family, build, group), part.rows(encoder)
+
+
+def network_at_start(part: Part, encoder: Encoder, family: Any, build: models.Builder, group: str | None) -> Network:
+    """The network at the feature-free fit of the rows."""
+    clicks, impressions, segments = part.start()
     model = build(encoder.specs, family.size, family.location)
     tau = 0.0
     if group:
-        mean, concentration, tau = baselines.page_effect(rows.clicks, rows.impressions, rows.segments)
+        mean, concentration, tau = baselines.page_effect(clicks, impressions, segments)
         start = family.start_at(mean, concentration)
     else:
-        start = family.start(rows.clicks, rows.impressions)
+        start = family.start(clicks, impressions)
     head_of(model).bias.assign(start)
-    network = network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, len(rows.clicks))
-    return network._replace(clusters=len(np.unique(rows.clusters))), rows
+    network = network_of(model, family, group, {"log_tau": float(np.log(max(tau, 0.05)))}, part.size)
+    return network._replace(clusters=part.clusters)
 
 
 def head_of(model: keras.Model) -> Any:
@@ -345,22 +378,6 @@ def head_of(model: keras.Model) -> Any:
             "fit: the model has no dense layer named 'head' with a bias. Name the last one so: keras.layers.Dense(size, name='head')"
         )
     return head
-
-
-def prepare_rows(log: Log, encoder: Encoder, group: str | None) -> Rows:
-    """A log's rows encoded."""
-    encoded = encode(encoder, columns_of(log, encoder))
-    segments = segments_of(log, group)[0]
-    clusters = log.clusters[0] if log.columns.cluster is not None else segments
-    return Rows(encoded, np.asarray(log.clicks, np.float32), np.asarray(log.impressions, np.float32), segments, clusters)
-
-
-def encode(encoder: Encoder, columns: Mapping[str, Array]) -> dict[str, Array]:
-    """Encoded features of all rows, in chunks, as NumPy arrays."""
-    raw = encoder.raw(columns)
-    rows = len(next(iter(raw.values())))
-    chunks = [encoder({k: v[i : i + 65536] for k, v in raw.items()}) for i in range(0, max(rows, 1), 65536)]
-    return {name: np.concatenate([chunk[name].numpy() for chunk in chunks]) for name in chunks[0]}
 
 
 def scorer(network: Network, method: Posterior, rows: Rows) -> Callable[[Any], float]:
@@ -380,50 +397,6 @@ def scorer(network: Network, method: Posterior, rows: Rows) -> Callable[[Any], f
     return score
 
 
-def hider(encoder: Encoder, schedule: Schedule) -> Callable[[dict[str, Array], int], dict[str, Array]] | None:
-    """(inputs, epoch) -> inputs with random categories out of vocabulary, or None where there is no category."""
-    if not any(spec.kind == "ids" for spec in encoder.specs.values()) or not schedule.oov_share:
-        return None
-
-    def hide(inputs: dict[str, Array], epoch: int) -> dict[str, Array]:
-        mask = encoder.oov_mask(len(next(iter(inputs.values()))), share=1.0, seed=(schedule.seed, epoch))
-        hidden = encoder.oov({name: tf.constant(value) for name, value in inputs.items()}, mask)
-        return {name: np.asarray(value) for name, value in hidden.items()}
-
-    return hide
-
-
-def chosen_group(log: Log, asked: str | bool | None) -> str | None:
-    """The column of the group effect: the one asked for, or the log's group if its groups are large enough."""
-    if isinstance(asked, str):
-        return asked
-    group: str | None = log.columns.group
-    if asked is False or group is None:
-        return None
-    segments, groups = log.segments
-    median = np.median(np.bincount(segments, np.asarray(log.impressions, np.float64), minlength=groups))
-    return group if asked or median >= MEDIAN_IMPRESSIONS else None
-
-
-def segments_of(log: Log, group: str | None) -> tuple[Array, int]:
-    """Each row's group as int32 [N] in order of first appearance, and how many there are. Without a group, rows stand alone."""
-    if group is None:
-        return (np.arange(len(log), dtype=np.int32), len(log)) if log.columns.group is None else log.segments
-    if group == log.columns.group:
-        return log.segments
-    values = np.asarray(log.column(group))
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first)).astype(np.int32)
-    return rank[inverse], len(first)
-
-
-def columns_of(log: Any, encoder: Encoder | None, features: Sequence[Feature] = ()) -> Mapping[str, Any]:
-    """The feature columns of a log, or the mapping that was given."""
-    if not isinstance(log, Log):
-        return log
-    return {f.name: log.column(f.name) for f in (encoder.features if encoder is not None else features)}
-
-
 def built(room: Any, record: Mapping[str, Any]) -> Any:
     """What `{"kind": NAME, **settings}` says, built by the room's function NAME."""
     settings = {k: v for k, v in record.items() if k != "kind"}
@@ -431,7 +404,7 @@ def built(room: Any, record: Mapping[str, Any]) -> Any:
 
 
 def fingerprint(
-    log: Log, network: Network, features: Sequence[Feature], family: Any, method: Posterior, schedule: Schedule, group: str | None
+    part: Part, network: Network, features: Sequence[Feature], family: Any, method: Posterior, schedule: Schedule, group: str | None
 ) -> str:
     """A short hash of everything that a checkpoint depends on."""
     declared = [dataclasses.asdict(feature) for feature in features]
@@ -441,8 +414,8 @@ def fingerprint(
     ]
     model = [layers, [[v.path, list(v.shape)] for v in network.model.trainable_variables], network.prior_stddev]
     parts = [
-        log.fingerprint,
-        len(log),
+        part.fingerprint,
+        part.size,
         declared,
         model,
         family.name,

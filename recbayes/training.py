@@ -1,6 +1,8 @@
 """The one training loop, used by every posterior: shuffled batches of whole groups, a falling step size, checkpoints, early stopping.
 
-Every random choice is a function of (seed, epoch, step), so a run that was killed and resumed gives the numbers of one that was not.
+Rows come from a `Feed`: memory (`Memory`), or Parquet files of any size (recbayes/streamed.py). Every random choice is a function of
+(seed, epoch, step), and a checkpoint says how far into an epoch it is, so a run that was killed and resumed gives the numbers of one that
+was not.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -56,6 +59,67 @@ class Schedule(NamedTuple):
     seed: int = 0
 
 
+class Begun(NamedTuple):
+    """How far an epoch has come: its feed's place, the losses and rows of its steps so far, and the seconds they took."""
+
+    place: tuple[int, int] = (0, 0)
+    losses: Sequence[Any] = ()
+    sizes: Sequence[int] = ()
+    seconds: float = 0.0
+
+
+_NOT_BEGUN = Begun()
+
+
+class Feed(Protocol):
+    """Rows to train on, wherever they are. A place says how far an epoch has come: (part of the feed, batches taken of it)."""
+
+    def first(self) -> Batch:
+        """A batch of any rows: only its types and shapes are looked at."""
+
+    def epoch(self, schedule: Schedule, epoch: int, start: tuple[int, int]) -> Iterator[tuple[Batch, tuple[int, int]]]:
+        """The epoch's batches from a place on, each with the place after it: a function of (schedule, epoch, start)."""
+
+    def once(self, size: int) -> Iterator[Batch]:
+        """Every row once, in batches of about `size`."""
+
+    def corrected(self, network: Network) -> Network:
+        """The network whose likelihood and rows are those of the rows that `epoch` gives."""
+
+
+class Memory(NamedTuple):
+    """Rows in memory. hide: (inputs, epoch) -> inputs with random categories out of vocabulary, or None."""
+
+    rows: Rows
+    hide: Callable[[dict[str, Array], int], dict[str, Array]] | None = None
+
+    def first(self) -> Batch:
+        """The first group."""
+        return next(batches(self.rows, 1, np.arange(1)))
+
+    def epoch(self, schedule: Schedule, epoch: int, start: tuple[int, int]) -> Iterator[tuple[Batch, tuple[int, int]]]:
+        """All batches in random order, then the random share once more with categories hidden."""
+        generator = np.random.default_rng((schedule.seed, epoch))
+        order = generator.permutation(group_count(self.rows))
+        share = round(schedule.oov_share * len(order)) if self.hide is not None else 0
+        again = generator.permutation(group_count(self.rows))[:share]
+        passes = [(self.rows, order)]
+        if self.hide is not None and share:
+            passes.append((self.rows._replace(inputs=self.hide(self.rows.inputs, epoch)), again))
+        for number, (part, groups) in list(enumerate(passes))[start[0] :]:
+            done = start[1] if number == start[0] else 0
+            for taken, batch in enumerate(batches(part, schedule.batch_size, groups, done), done + 1):
+                yield batch, (number, taken)
+
+    def once(self, size: int) -> Iterator[Batch]:
+        """Every row, in order."""
+        return batches(self.rows, size, np.arange(group_count(self.rows)))
+
+    def corrected(self, network: Network) -> Network:
+        """The network: all rows are given."""
+        return network
+
+
 class Trained(NamedTuple):
     """The last state (of the best epoch where groups were held out), a record an epoch, and the best epoch's number from 1."""
 
@@ -67,12 +131,13 @@ class Trained(NamedTuple):
 def train(
     network: Network,
     posterior: Posterior,
-    rows: Rows,
+    rows: Rows | Feed,
     schedule: Schedule,
     *,
     hide: Callable[[dict[str, Array], int], dict[str, Array]] | None = None,
     held_out: Callable[[Any], float] | None = None,
     checkpoint: Path | None = None,
+    checkpoint_steps: int = 1000,
     progress: Progress | None = None,
     finish: bool = True,
 ) -> Trained:
@@ -81,27 +146,37 @@ def train(
     Args:
       network: what the posterior is of.
       posterior: the method.
-      rows: the training rows, groups whole.
+      rows: the training rows, groups whole; in memory, or a feed of them.
       schedule: epochs, batch size, step size.
-      hide: (inputs of some rows, epoch) -> the same with random categories out of vocabulary; None trains on no such rows.
+      hide: (inputs of some rows, epoch) -> the same with random categories out of vocabulary; None trains on no such rows. A feed
+        brings its own.
       held_out: state -> log likelihood a row of groups set aside; training stops when it does not improve for `patience` epochs.
       checkpoint: a folder that is written after each epoch and that an interrupted run goes on from.
+      checkpoint_steps: within an epoch it is written after so many steps.
       progress: called after each epoch.
       finish: take the posterior's last look at all rows; not needed where only the best epoch's number is wanted.
 
     Returns: the trained state.
     Raises: UserError if the loss, the held-out log likelihood or a weight stops being a number.
     """
-    state = posterior.init(network, tf.constant([schedule.seed, 0], tf.int32))
+    feed = Memory(rows, hide) if isinstance(rows, Rows) else rows
+    fitting = feed.corrected(network)
+    state = posterior.init(fitting, tf.constant([schedule.seed, 0], tf.int32))
     history: list[dict[str, float]] = []
-    best = state
+    best, begun = state, _NOT_BEGUN
     if checkpoint is not None and (checkpoint / _STATE).is_file():
-        state, best, history = restore(checkpoint, state)
-    step = compiled_step(network, posterior, state, rows)
+        state, best, history, begun = restore(checkpoint, state)
+    step = compiled_step(fitting, posterior, state, feed)
+
+    def keep(state: Any, begun: Begun) -> None:
+        if checkpoint is not None and len(begun.losses) % checkpoint_steps == 0:
+            save(checkpoint, state, best, history, begun)
+
     for epoch in range(len(history), schedule.epochs):
         if stalled(history, schedule.patience):
             break
-        state, record = one_epoch(step, state, rows, schedule, epoch, hide)
+        state, record = one_epoch(step, state, feed, schedule, epoch, begun, keep)
+        begun = _NOT_BEGUN
         if held_out is not None:
             record["held_out"] = must_be_number(held_out(state), "held-out log likelihood", epoch, schedule)
         history.append(record)
@@ -111,14 +186,14 @@ def train(
         if progress is not None:
             progress(len(history), schedule.epochs, record)
     if finish:
-        best = posterior.finish(network, best, batches(rows, schedule.batch_size, np.arange(group_count(rows))))
+        best = posterior.finish(network, best, feed.once(schedule.batch_size))
     must_be_finite(best, posterior.kind, schedule)
     return Trained(best, history, best_epoch(history))
 
 
-def batches(rows: Rows, size: int, order: Array) -> Iterator[Batch]:
-    """Batches of about `size` rows, of whole groups in the given order."""
-    for chosen, groups in whole_groups(rows.segments, size, order):
+def batches(rows: Rows, size: int, order: Array, done: int = 0) -> Iterator[Batch]:
+    """Batches of about `size` rows, of whole groups in the given order; the first `done` are left out."""
+    for chosen, groups in islice(whole_groups(rows.segments, size, order), done, None):
         yield batch_of(rows, chosen, groups)
 
 
@@ -152,11 +227,12 @@ def group_count(rows: Rows) -> int:
     return int(rows.segments.max()) + 1 if len(rows.segments) else 0
 
 
-def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows) -> Callable[..., tuple[Any, Tensor]]:
+def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows | Feed) -> Callable[..., tuple[Any, Tensor]]:
     """One update as a graph, traced once for batches of any size."""
+    feed = Memory(rows) if isinstance(rows, Rows) else rows
     signature = [
         tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
-        any_length(next(batches(rows, 1, np.arange(1)))),
+        any_length(feed.first()),
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec([], tf.float32),
     ]
@@ -171,27 +247,21 @@ def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows
 def one_epoch(
     step: Callable[..., tuple[Any, Tensor]],
     state: Any,
-    rows: Rows,
+    feed: Feed,
     schedule: Schedule,
     epoch: int,
-    hide: Callable[[dict[str, Array], int], dict[str, Array]] | None,
+    begun: Begun = _NOT_BEGUN,
+    keep: Callable[[Any, Begun], None] | None = None,
 ) -> tuple[Any, dict[str, float]]:
-    """All batches once in random order, then the random share once more with categories hidden."""
-    begin, generator = time.perf_counter(), np.random.default_rng((schedule.seed, epoch))
-    order = generator.permutation(group_count(rows))
-    share = round(schedule.oov_share * len(order)) if hide is not None else 0
-    again = generator.permutation(group_count(rows))[:share]
-    passes = [(rows, order)]
-    if hide is not None and share:
-        passes.append((rows._replace(inputs=hide(rows.inputs, epoch)), again))
-    losses, sizes, steps = [], [], 0
-    for part, groups in passes:
-        for batch in batches(part, schedule.batch_size, groups):
-            seed = tf.constant([schedule.seed, (epoch << 16) + steps], tf.int32)
-            state, loss = step(state, batch, seed, tf.constant(falling(schedule, epoch), tf.float32))
-            losses.append(loss)
-            sizes.append(len(batch.clicks))
-            steps += 1
+    """All the epoch's batches from where it was begun; `keep` sees the state after each."""
+    begin, losses, sizes = time.perf_counter() - begun.seconds, list(begun.losses), list(begun.sizes)
+    for batch, place in feed.epoch(schedule, epoch, begun.place):
+        rate = tf.constant(falling(schedule, epoch), tf.float32)
+        state, loss = step(state, batch, step_seed(schedule.seed, epoch, len(losses)), rate)
+        losses.append(loss)
+        sizes.append(len(batch.clicks))
+        if keep is not None:
+            keep(state, Begun(place, losses, sizes, time.perf_counter() - begin))
     values = np.array([float(x) for x in losses])
     must_be_number(float(values.sum()), "loss", epoch, schedule)
     seconds = time.perf_counter() - begin
@@ -202,6 +272,11 @@ def one_epoch(
         "rows_per_second": sum(sizes) / seconds,
     }
     return state, record
+
+
+def step_seed(seed: int, epoch: int, step: int) -> Tensor:
+    """The seed of an epoch's step, int32 [2]; two steps share one only beyond 2^15 epochs."""
+    return tf.constant([(seed + 104_729 * (step >> 16)) & 0x7FFFFFFF, (epoch << 16) + (step & 0xFFFF)], tf.int32)
 
 
 def must_be_number(value: float, what: str, epoch: int, schedule: Schedule) -> float:
@@ -256,20 +331,23 @@ def stalled(history: Sequence[Mapping[str, float]], patience: int) -> bool:
     return len(history) - best_epoch(history) >= patience
 
 
-def save(folder: Path, state: Any, best: Any, history: Sequence[Mapping[str, float]]) -> None:
+def save(folder: Path, state: Any, best: Any, history: Sequence[Mapping[str, float]], begun: Begun = _NOT_BEGUN) -> None:
     """Writes a checkpoint beside the old one, then in its place."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"{_STATE}.part"
     arrays: dict[str, Any] = {f"t{i}": np.asarray(t) for i, t in enumerate(tf.nest.flatten((state, best)))}
+    arrays |= {"losses": np.array([float(x) for x in begun.losses]), "sizes": np.array(begun.sizes, np.int64)}
+    about = {"history": list(history), "place": begun.place, "seconds": begun.seconds}
     with beside.open("wb") as file:
-        np.savez(file, history=np.array(json.dumps(list(history))), **arrays)
+        np.savez(file, about=np.array(json.dumps(about)), **arrays)
     os.replace(beside, folder / _STATE)
 
 
-def restore(folder: Path, like: Any) -> tuple[Any, Any, list[dict[str, float]]]:
-    """The state, the best state and the history that `save` wrote."""
+def restore(folder: Path, like: Any) -> tuple[Any, Any, list[dict[str, float]], Begun]:
+    """The state, the best state, the history and the begun epoch that `save` wrote."""
     with np.load(folder / _STATE, allow_pickle=False) as saved:
         flat = [tf.constant(saved[f"t{i}"]) for i in range(len(tf.nest.flatten((like, like))))]
-        history = json.loads(str(saved["history"]))
+        about = json.loads(str(saved["about"]))
+        begun = Begun(tuple(about["place"]), saved["losses"].tolist(), saved["sizes"].tolist(), about["seconds"])
     state, best = tf.nest.pack_sequence_as((like, like), flat)
-    return state, best, history
+    return state, best, about["history"], begun

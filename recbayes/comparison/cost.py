@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recbayes.fitted import Fitted, columns_of, encode
+from recbayes.fitted import Fitted
+from recbayes.fitting import columns_of, encode
 from recbayes.log import Log
 from recbayes.types import UserError
 

@@ -96,6 +96,7 @@ class Values(tf.Module):
     def __init__(self, feature: Feature, vocabulary: Sequence[str], length: int) -> None:
         super().__init__()
         self.feature, self.vocabulary, self.length = feature, list(vocabulary), length
+        self.known = pa.array(list(vocabulary), pa.large_string())
         self.table = Table(self.vocabulary, integer=False, first=FIRST, oov=OOV_TOKEN)
 
     @classmethod
@@ -147,7 +148,7 @@ class Values(tf.Module):
         values, rows = _flat(column, self.feature.name)
         dense = np.full((len(column), self.length), PADDING, np.int32)
         kept, slots = _slots(rows, len(column), self.length)
-        found = places(values, pa.array(list(self.vocabulary), pa.large_string()))
+        found = places(values, self.known)
         dense[rows[kept], slots[kept]] = np.where(found < 0, OOV_TOKEN, found + FIRST)[kept]
         if column.null_count:
             dense[column.is_null().to_numpy(zero_copy_only=False), 0] = OOV_TOKEN

@@ -6,9 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-import tensorflow as tf
 
-from recbayes.features import columns
 from recbayes.features.feature import Side
 from recbayes.types import Tensor
 
@@ -59,8 +57,3 @@ class Coding(Protocol):
 
     def state(self) -> dict[str, Any]:
         """What was learnt, as JSON holds it: the keyword arguments that build it again."""
-
-
-def codes_by_tensorflow(coding: Coding, column: pa.Array) -> np.ndarray:
-    """The `codes` of a coding whose TensorFlow operations are quick: numbers and times."""
-    return np.asarray(coding(tf.constant(coding.raw(columns.plain(column, coding.encoded.feature)))))

@@ -57,7 +57,7 @@ def by_distinct(column: pa.Array, encode: Callable[[pa.Array], np.ndarray]) -> n
     coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     last = pa.array([None], coded.dictionary.type)
     codes = encode(pa.concat_arrays([coded.dictionary, last]))
-    return codes[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)]
+    return np.take(codes, coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False), axis=0)
 
 
 def plain(column: Any, name: str) -> pa.Array:

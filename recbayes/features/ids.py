@@ -25,6 +25,7 @@ class Ids(tf.Module):
         super().__init__()
         self.vocabulary: list[Any] = list(vocabulary)
         self.feature, self.integer = feature, integer
+        self.known = pa.array(list(vocabulary), pa.int64() if integer else pa.large_string())
         self.table = Table(self.vocabulary, integer=integer, first=OOV_ID + 1, oov=OOV_ID)
 
     @classmethod
@@ -72,8 +73,7 @@ class Ids(tf.Module):
         if pa.types.is_dictionary(column.type):
             return columns.by_distinct(column, self.codes)
         values = (_integers if self.integer else columns.strings)(columns.plain(column, self.feature.name), self.feature.name)
-        known = pa.array(list(self.vocabulary), pa.int64() if self.integer else pa.large_string())
-        return places(values, known) + (OOV_ID + 1)
+        return places(values, self.known) + (OOV_ID + 1)
 
     def example(self, rows: int) -> np.ndarray:
         """The most frequent values, an unseen one last."""

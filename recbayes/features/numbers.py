@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from recbayes.features import columns
-from recbayes.features.coding import Encoded, codes_by_tensorflow
+from recbayes.features.coding import Encoded
 from recbayes.features.feature import Feature
 from recbayes.types import Tensor, UserError
 
@@ -83,8 +83,15 @@ class Numbers(tf.Module):
         return tf.concat([scaled, tf.cast(tf.reduce_any(missing, 1, keepdims=True), tf.float32)], 1)
 
     def codes(self, column: pa.Array) -> np.ndarray:
-        """float32 [N, size]."""
-        return codes_by_tensorflow(self, column)
+        """float32 [N, size]; to float32's rounding where a logarithm is taken, else exactly."""
+        values = self.raw(columns.plain(column, self.feature.name)).reshape(-1, len(self.mean))
+        missing = np.isnan(values)
+        coded = np.sign(values) * np.log1p(np.abs(values)) if self.feature.settings.get("log1p") else values
+        scaled = np.clip(coded, self.low.astype(np.float32), self.high.astype(np.float32))
+        scaled -= self.mean.astype(np.float32)
+        scaled *= (1.0 / self.stddev).astype(np.float32)
+        scaled[missing] = 0.0
+        return np.concatenate([scaled, missing.any(1, keepdims=True).astype(np.float32)], 1) if self.indicator else scaled
 
     def example(self, rows: int) -> np.ndarray:
         """From the least to the largest, and far beyond it last."""

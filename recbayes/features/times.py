@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from recbayes.features import columns
-from recbayes.features.coding import Encoded, codes_by_tensorflow
+from recbayes.features.coding import Encoded
 from recbayes.features.feature import Feature
 from recbayes.features.spilled import quantiles
 from recbayes.types import Tensor, UserError
@@ -84,7 +84,7 @@ class Times(tf.Module):
 
     def codes(self, column: pa.Array) -> np.ndarray:
         """float32 [N, size]."""
-        return codes_by_tensorflow(self, column)
+        return np.asarray(self(tf.constant(self.raw(columns.plain(column, self.feature.name)))))
 
     def example(self, rows: int) -> np.ndarray:
         """The newest training row's time, then a week later each."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from recbayes.features.coding import OOV_ID, OOV_TOKEN, PADDING
 from recbayes.findings.asking import parts, percent, predict, some
-from recbayes.fitted import columns_of, encode
+from recbayes.fitting import columns_of, encode
 from recbayes.log import Log
 from recbayes.types import Array
 

@@ -8,6 +8,7 @@ from recbayes.log.embedded import attribution, example_names, example_path
 from recbayes.log.log import Log
 from recbayes.log.read import read_log
 from recbayes.log.source import fingerprint
+from recbayes.log.stream import stream_log
 
 __all__ = [
     "Aggregated",
@@ -22,4 +23,5 @@ __all__ = [
     "example_path",
     "fingerprint",
     "read_log",
+    "stream_log",
 ]

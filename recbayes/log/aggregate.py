@@ -10,7 +10,6 @@ stream needs them. What memory does not hold is spilled beside the output.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -29,7 +28,6 @@ from recbayes.log.source import Source, open_source
 from recbayes.types import UserError
 
 _ABOUT = "recbayes"
-_FIRST = 1 << 20
 
 
 class Aggregated(NamedTuple):
@@ -122,18 +120,8 @@ def _check_columns(columns: Columns, source: Source) -> None:
 
 
 def _marks(source: Source) -> list[dict[str, str]]:
-    """Each file's name, and a digest of its footer (sizes, counts and ranges of every column) and of its first rows."""
-    return [{"file": part.file, "digest": hashlib.sha256(_ends(part.rows.path)).hexdigest()[:16]} for part in source.parts]
-
-
-def _ends(path: str) -> bytes:
-    """The first and the last bytes of a Parquet file, its whole footer among them."""
-    with open(path, "rb") as file:
-        first = file.read(_FIRST)
-        file.seek(-8, os.SEEK_END)
-        size = int.from_bytes(file.read(4), "little") + 8
-        file.seek(-size, os.SEEK_END)
-        return first + file.read(size)
+    """Which files they are."""
+    return [{"file": part.file, "digest": part.mark()} for part in source.parts]
 
 
 def _added(onto: str | Path | None, summed: Columns) -> list[dict[str, str]]:

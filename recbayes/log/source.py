@@ -12,6 +12,7 @@ import functools
 import glob
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -27,6 +28,7 @@ from recbayes.log.embedded import PREFIX, attribution, example_path
 from recbayes.types import UserError
 
 BATCH_ROWS = 1 << 17
+_FIRST = 1 << 20
 LogSource: TypeAlias = "str | Path | pd.DataFrame | Any"
 """A path, a glob, `example:NAME`, a pandas DataFrame or a pyarrow Table."""
 
@@ -45,6 +47,17 @@ class Part(NamedTuple):
         for name, value in self.keys.items():
             schema = schema.append(pa.field(name, pa.int64() if value.isdecimal() else pa.large_string()))
         return schema
+
+    def mark(self) -> str:
+        """A digest of a file's first rows and its footer, which holds sizes, counts and ranges of every column: which file it was."""
+        if isinstance(self.rows, pa.Table):
+            return _table_digest(self.rows)[:16]
+        with open(self.rows.path, "rb") as file:
+            first = file.read(_FIRST)
+            file.seek(-8, os.SEEK_END)
+            size = int.from_bytes(file.read(4), "little") + 8
+            file.seek(-size, os.SEEK_END)
+            return hashlib.sha256(first + file.read(size)).hexdigest()[:16]
 
 
 class Batch(NamedTuple):

@@ -80,7 +80,10 @@ def test_codes_from_arrow_are_those_of_tensorflow(table, encoder, feature):
     coding = encoder.codings[feature.name]
     expected = encoder(encoder.raw(table))[feature.name].numpy()
     found = encoder.codes(table)[feature.name]
-    np.testing.assert_array_equal(found, expected)
+    if feature.settings.get("log1p"):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)  # two libraries' logarithms in float32
+    else:
+        np.testing.assert_array_equal(found, expected)
     assert found.dtype == expected.dtype
     coded = table.column(feature.name).combine_chunks()
     if not pa.types.is_nested(coded.type) and not pa.types.is_dictionary(coded.type) and feature.kind in ("categorical", "text"):

@@ -1,0 +1,206 @@
+"""A log on disk in pieces: row groups of its files, none of which cuts a group, to be read in any order.
+
+A piece begins at the first change of group in its row group and ends where the next piece begins, so rows of one group are always in one
+piece. That takes a log whose groups' rows lie together, as `aggregate` writes them; without groups a piece is a row group as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recbayes.log.faults import bad_rows, merge_faults
+from recbayes.log.source import Part, Source
+from recbayes.log.stream import Stream
+from recbayes.types import Array, UserError
+
+TABLE_ROWS = 1 << 16
+"""Rows of a piece of a table in memory."""
+MOST_GROUP_ROWS = 1 << 16
+"""Rows of one group that a step can take at once."""
+
+
+class Piece(NamedTuple):
+    """Rows start .. stop of a file. part: the file's number; row, group: numbers of the first row and its group in the whole log."""
+
+    part: int
+    start: int
+    stop: int
+    row: int
+    group: int
+
+
+def source_of(stream: Stream) -> Source:
+    """The stream's files, or its table as the only one."""
+    if isinstance(stream.opened, Source):
+        return stream.opened
+    table = stream.opened.table
+    return Source(stream.source, (Part("table", table, {}),), table.schema, lambda: stream.opened.fingerprint, len(stream.opened))
+
+
+def pieces(stream: Stream, group: str | None) -> list[Piece]:
+    """The log's pieces, in order; with a column of groups it is gone through once.
+
+    Raises: UserError where a group's rows lie apart, or one has too many.
+
+    >>> from recbayes.log.stream import stream_log
+    >>> stream = stream_log("example:open_bandit", clicks="click", item="item_id")
+    >>> pieces(stream, None)
+    [Piece(part=0, start=0, stop=10000, row=0, group=0)]
+    """
+    source, found, row = source_of(stream), [], 0
+    changes = _Changes(group)
+    for number, part in enumerate(source.parts):
+        ends = [0, *_ends(part)]
+        starts = []
+        for start, stop in ((a, b) for a, b in pairwise(ends) if a < b):
+            first = 0 if group is None else changes.first(_column(source, number, start, stop, group), start == 0)
+            if first is not None:
+                starts.append((start + first, row + start + first, changes.before))
+        stops = [start for start, _, _ in starts[1:]] + [ends[-1]]
+        found += [Piece(number, start, stop, at, before) for (start, at, before), stop in zip(starts, stops)]
+        row += ends[-1]
+    if group is not None:
+        changes.must_be_together(stream.source, group, (_column(source, p.part, p.start, p.stop, group) for p in found))
+    return [piece for piece in found if piece.stop > piece.start]
+
+
+class _Changes:
+    """Where a column's value changes, row group after row group. before: groups that began before the last row group's first change."""
+
+    def __init__(self, group: str | None) -> None:
+        self.before, self.groups, self.alone, self._last, self._length = 0, 0, 0, None, 0
+        self.group = group
+
+    def first(self, column: Any, begins: bool) -> int | None:
+        """The first row of a row group that begins a group; None where there is none. A null is a group of its own."""
+        at = np.flatnonzero(new_groups(column, None if begins else self._last))
+        self.alone += column.null_count
+        self._last = column[-1:]
+        sizes = np.diff(np.concatenate([[-self._length if not begins else 0], at, [len(column)]]))
+        if sizes.max(initial=0) > MOST_GROUP_ROWS:
+            raise UserError(
+                f"stream: a group of column {self.group!r} has more than {MOST_GROUP_ROWS:,} rows, and a step takes a group whole. Sum "
+                "equal rows first with rb.aggregate, name a finer group, or set density.group_effect to false."
+            )
+        self._length = int(sizes[-1]) if len(at) else self._length * (not begins) + len(column)
+        self.before = self.groups
+        self.groups += len(at)
+        return int(at[0]) if len(at) else None
+
+    def must_be_together(self, source: str, group: str, columns: Iterator[Any]) -> None:
+        """UserError where a group begins more than once."""
+        different = distinct_count(columns) + self.alone
+        if different != self.groups:
+            raise UserError(
+                f"stream: {source}: rows of {self.groups - different:,} groups of column {group!r} lie apart, and a batch takes a group "
+                "whole. Write them together, as rb.aggregate does, or set density.group_effect to false."
+            )
+
+
+def new_groups(column: Any, last: Any | None = None) -> Array:
+    """Where a group begins: rows whose value is another than the row before's, or null; bool [N]. last: the row before, an array of one."""
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    before = pa.concat_arrays([column[:1] if last is None else last.cast(column.type), column[:-1]])
+    changed = pc.fill_null(pc.not_equal(column, before), True).to_numpy(zero_copy_only=False)
+    if last is None and len(changed):
+        changed[0] = True
+    return changed
+
+
+def distinct_count(columns: Iterator[Any]) -> int:
+    """How many values there are, nulls left out; DuckDB counts, and spills what memory does not hold."""
+    import duckdb
+
+    first = next(columns)
+    schema = pa.schema([("value", first.type)])
+
+    def batches() -> Iterator[Any]:
+        yield pa.record_batch([first], schema=schema)
+        for column in columns:
+            yield pa.record_batch([column], schema=schema)
+
+    with duckdb.connect(config={"memory_limit": "256MB", "threads": 2}) as database:
+        database.register("parts", pa.RecordBatchReader.from_batches(schema, batches()))
+        return int(database.execute("SELECT count(DISTINCT value) FROM parts").fetchall()[0][0])
+
+
+def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[str] = ()) -> Any:
+    """A piece's rows: columns of roles in plain types, features as dictionaries where they are strings.
+
+    Raises: UserError for a file that is damaged or gone.
+    """
+    part = source.parts[piece.part]
+    names = tuple(dict.fromkeys([*roles, *features]))
+    inside = [name for name in names if name not in part.keys]
+    table = _rows(part, piece.start, piece.stop, inside, [name for name in features if name not in roles])
+    columns = []
+    for name in names:
+        kind = source.schema.field(name).type
+        if name in part.keys:
+            columns.append(pa.chunked_array([pa.repeat(part.keys[name], len(table)).cast(kind)]))
+        else:
+            column = table.column(name)
+            columns.append(column if name not in roles else _plain(column, kind))
+    return pa.table(columns, names=list(names))
+
+
+def must_be_good(stream: Stream, piece: Piece, table: Any, file: str) -> None:
+    """UserError for rows that cannot be right."""
+    found = bad_rows(table, stream.columns, stream.reward_range)
+    if found:
+        faults = merge_faults({}, found, table, file, piece.start).values()
+        mend = "Mend or drop them; `recbayes audit` lists all, and rb.aggregate can set them aside."
+        raise UserError("\n  ".join([f"log: {stream.source} holds rows that cannot be right.", *map(str, faults)]) + f"\n{mend}")
+
+
+def _rows(part: Part, start: int, stop: int, names: Sequence[str], features: Sequence[str]) -> Any:
+    """Rows of one file."""
+    if isinstance(part.rows, pa.Table):
+        return part.rows.select(list(names)).slice(start, stop - start)
+    ends = np.array([0, *_ends(part)])
+    first, last = np.searchsorted(ends, start, side="right") - 1, np.searchsorted(ends, stop, side="left")
+    strings = [name for name in features if name in names and _is_text(part.schema.field(name).type)]
+    try:
+        file = pq.ParquetFile(part.rows.path, metadata=part.rows.metadata, read_dictionary=strings)
+        table = file.read_row_groups(list(range(first, last)), columns=list(names), use_threads=False)
+    except (OSError, pa.ArrowInvalid) as error:
+        if not os.path.exists(part.rows.path):
+            raise UserError(
+                f"log: {part.file} vanished while it was read. Put it back; a rerun goes on from the last checkpoint."
+            ) from error
+        raise UserError(
+            f"log: {part.file} is damaged: {error}. Copy or write it again; a rerun goes on from the last checkpoint."
+        ) from error
+    return table.slice(start - int(ends[first]), stop - start)
+
+
+def _ends(part: Part) -> list[int]:
+    """Where each row group of a file ends."""
+    if isinstance(part.rows, pa.Table):
+        return [min(end + TABLE_ROWS, len(part.rows)) for end in range(0, len(part.rows), TABLE_ROWS)]
+    sizes = [part.rows.metadata.row_group(i).num_rows for i in range(part.rows.metadata.num_row_groups)]
+    return np.cumsum(sizes, dtype=np.int64).tolist()
+
+
+def _column(source: Source, part: int, start: int, stop: int, name: str) -> Any:
+    """One plain column of some rows, as one array."""
+    column = read(source, Piece(part, start, stop, 0, 0), [name]).column(name).combine_chunks()
+    return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+
+
+def _plain(column: Any, kind: Any) -> Any:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
