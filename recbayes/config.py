@@ -179,6 +179,10 @@ class Train(Section):
         0.1, ge=0, lt=1, description="newest share of the training groups that says how many epochs are enough; 0: all of them"
     )
     oov_share: float = Field(0.1, ge=0, le=1, description="share of the groups trained on once more with categories hidden")
+    negative_share: float = Field(
+        1.0, gt=0, le=1, description="share of the groups (rows) without a click that an epoch trains on; they count for those left out"
+    )
+    checkpoint_steps: int = Field(1000, ge=1, description="steps between two checkpoints within an epoch")
     recalibrate: bool = Field(
         False, description="fit a monotone map of the predictive law to the held-out groups; intervals then follow it"
     )

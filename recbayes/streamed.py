@@ -123,7 +123,7 @@ class Streamed:
 
     def corrected(self, network: Network) -> Network:
         """The network with the likelihood of groups without a click weighted by what was left out."""
-        if self.negative_share == 1.0:
+        if self.negative_share == 1.0 or self.kept is None:
             return network
         weight = 1.0 / self.negative_share
 

@@ -202,23 +202,24 @@ def whole_groups(segments: Array, size: int, order: Array) -> Iterator[tuple[Arr
     by_group = np.argsort(segments, kind="stable")
     starts = np.searchsorted(segments[by_group], np.arange(np.max(order, initial=-1) + 2))
     sizes = np.diff(starts)[order]
-    cuts = np.flatnonzero(np.diff((np.cumsum(sizes) - 1) // size)) + 1
-    for groups in np.split(order, cuts):
-        yield np.concatenate([by_group[starts[g] : starts[g + 1]] for g in groups]), groups
+    ends = np.cumsum(sizes)
+    rows = by_group[np.repeat(starts[order] - ends + sizes, sizes) + np.arange(ends[-1] if len(ends) else 0)]
+    cuts = np.flatnonzero(np.diff((ends - 1) // size)) + 1
+    if len(order):
+        yield from zip(np.split(rows, ends[cuts - 1]), np.split(order, cuts))
 
 
 def batch_of(rows: Rows, chosen: Array, groups: Array) -> Batch:
-    """Some rows as a batch; `groups` are the groups they are of, in order."""
-    position = np.zeros(group_count(rows), np.int32)
-    position[groups] = np.arange(len(groups), dtype=np.int32)
-    first = np.unique(position[rows.segments[chosen]], return_index=True)[1]
+    """Some rows as a batch; `groups` are the groups they are of, in the rows' order."""
+    segments = rows.segments[chosen]
+    begins = np.append(True, segments[1:] != segments[:-1])
     return Batch(
         {name: tf.constant(value[chosen]) for name, value in rows.inputs.items()},
         tf.constant(rows.clicks[chosen], tf.float32),
         tf.constant(rows.impressions[chosen], tf.float32),
-        tf.constant(position[rows.segments[chosen]]),
+        tf.constant(np.cumsum(begins, dtype=np.int32) - 1),
         tf.constant(groups, tf.int32),
-        tf.constant(rows.clusters[chosen][first], tf.int32),
+        tf.constant(rows.clusters[chosen][begins], tf.int32),
     )
 
 

@@ -43,7 +43,8 @@ class Text(tf.Module):
     @classmethod
     def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Text:
         """The same of a column in parts; memory follows the number of distinct n-grams."""
-        found, longest = [], 1
+        found: list[tuple[pa.Array, np.ndarray]] = []
+        longest = 1
         for texts in distinct(columns.strings(part, feature.name).drop_null() for part in parts):
             grams = ngrams(tf.constant(columns.objects(texts), tf.string), feature.settings["ngrams"])
             values = pa.array(grams.flat_values.numpy(), pa.binary()).cast(pa.string())
@@ -107,7 +108,8 @@ class Values(tf.Module):
     @classmethod
     def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Values:
         """The same of a column in parts; memory follows the number of distinct values."""
-        settings, found, longest = feature.settings, [], 1
+        found: list[tuple[pa.Array, np.ndarray]] = []
+        settings, longest = feature.settings, 1
         for part in parts:
             values, rows = _flat(part, feature.name)
             longest = max(longest, int(np.bincount(rows, minlength=1).max()))

@@ -176,8 +176,9 @@ def _rows(part: Part, start: int, stop: int, names: Sequence[str], features: Seq
             raise UserError(
                 f"log: {part.file} vanished while it was read. Put it back; a rerun goes on from the last checkpoint."
             ) from error
+        said = str(error).splitlines()[0]
         raise UserError(
-            f"log: {part.file} is damaged: {error}. Copy or write it again; a rerun goes on from the last checkpoint."
+            f"log: {part.file} is damaged: {said}. Copy or write it again; a rerun goes on from the last checkpoint."
         ) from error
     return table.slice(start - int(ends[first]), stop - start)
 
