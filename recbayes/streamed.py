@@ -70,8 +70,8 @@ class Window(NamedTuple):
                 tf.constant(clusters[group:to_group]),
             )
 
-    def ordered(self, groups: Array) -> Window:
-        """Some groups in an order, counted anew."""
+    def ordered(self, groups: Array, *, keep: bool) -> Window:
+        """Some groups in an order, counted anew; without `keep` each array of this window is given up once it is copied."""
         clicks, impressions, segments, numbers, clusters = self.counted
         sizes = np.bincount(segments, minlength=len(numbers))
         starts, many = (np.cumsum(sizes) - sizes)[groups], sizes[groups]
@@ -79,7 +79,8 @@ class Window(NamedTuple):
         rows = np.repeat(starts - ends + many, many) + np.arange(ends[-1] if len(ends) else 0)
         fresh = np.repeat(np.arange(len(groups), dtype=np.int32), many)
         counted = Counted(clicks[rows], impressions[rows], fresh, numbers[groups], clusters[groups])
-        return Window({name: np.take(value, rows, axis=0) for name, value in self.inputs.items()}, counted)
+        taken = self.inputs.__getitem__ if keep else self.inputs.pop
+        return Window({name: np.take(taken(name), rows, axis=0) for name in list(self.inputs)}, counted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,33 +175,33 @@ class Streamed:
         if self.negative_share < 1.0:
             clicked = np.bincount(window.counted.segments, window.counted.clicks, minlength=len(order)) > 0
             order = order[(clicked | (generator.random(len(order)) < self.negative_share))[order]]
-        some = window.ordered(order)
         share = round(schedule.oov_share * len(order))
         if not share or not any(spec.kind == "ids" for spec in self.encoder.specs.values()):
-            return [some]
-        again = some.ordered(generator.permutation(len(order))[:share])
+            return [window.ordered(order, keep=False)]
+        again = window.ordered(order[generator.permutation(len(order))[:share]], keep=True)
         mask = self.encoder.oov_mask(len(again.counted.clicks), share=1.0, seed=(schedule.seed, epoch, number))
         hidden = self.encoder.oov({name: tf.constant(again.inputs[name]) for name in mask}, mask)
-        return [some, again._replace(inputs=again.inputs | {name: np.asarray(value) for name, value in hidden.items()})]
+        again = again._replace(inputs=again.inputs | {name: np.asarray(value) for name, value in hidden.items()})
+        return [window.ordered(order, keep=False), again]
 
     def _windows(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
         """Pieces in their order, as many together as make a window."""
         windows: list[list[Piece]] = []
         rows = WINDOW_ROWS
         for piece in pieces:
-            if rows >= WINDOW_ROWS:
-                windows.append([])
-                rows = 0
-            windows[-1].append(piece)
             rows += piece.stop - piece.start
+            if rows > WINDOW_ROWS:
+                windows.append([])
+                rows = piece.stop - piece.start
+            windows[-1].append(piece)
         return windows
 
 
 def joined(windows: Sequence[Window]) -> Window:
-    """The rows of several windows as one."""
+    """The rows of several windows as one; their arrays are given up one by one, so that memory never holds all twice."""
     if len(windows) == 1:
         return windows[0]
-    inputs = {name: np.concatenate([window.inputs[name] for window in windows]) for name in windows[0].inputs}
+    inputs = {name: np.concatenate([window.inputs.pop(name) for window in windows]) for name in list(windows[0].inputs)}
     return Window(inputs, joined_counts([window.counted for window in windows]))
 
 

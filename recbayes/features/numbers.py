@@ -86,12 +86,16 @@ class Numbers(tf.Module):
         """float32 [N, size]; to float32's rounding where a logarithm is taken, else exactly."""
         values = self.raw(columns.plain(column, self.feature.name)).reshape(-1, len(self.mean))
         missing = np.isnan(values)
-        coded = np.sign(values) * np.log1p(np.abs(values)) if self.feature.settings.get("log1p") else values
-        scaled = np.clip(coded, self.low.astype(np.float32), self.high.astype(np.float32))
+        coded = np.copysign(np.log1p(np.abs(values)), values) if self.feature.settings.get("log1p") else values
+        codes = np.empty((len(values), len(self.mean) + self.indicator), np.float32)
+        scaled = codes[:, : len(self.mean)]
+        np.clip(coded, self.low.astype(np.float32), self.high.astype(np.float32), out=scaled)
         scaled -= self.mean.astype(np.float32)
         scaled *= (1.0 / self.stddev).astype(np.float32)
         scaled[missing] = 0.0
-        return np.concatenate([scaled, missing.any(1, keepdims=True).astype(np.float32)], 1) if self.indicator else scaled
+        if self.indicator:
+            codes[:, -1] = missing.any(1)
+        return codes
 
     def example(self, rows: int) -> np.ndarray:
         """From the least to the largest, and far beyond it last."""

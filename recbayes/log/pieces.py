@@ -21,7 +21,7 @@ from recbayes.log.source import Part, Source
 from recbayes.log.stream import Stream
 from recbayes.types import Array, UserError
 
-TABLE_ROWS = 1 << 16
+TABLE_ROWS = 1 << 12
 """Rows of a piece of a table in memory."""
 MOST_GROUP_ROWS = 1 << 16
 """Rows of one group that a step can take at once."""
