@@ -49,8 +49,9 @@ def calibrate(
     train, test = (log.counts() if log.is_events else log for log in (train, test))
     recalibration = getattr(fitted, "recalibration", None)
     parts = [_rates(fitted.predict(test.take(rows)), recalibration, draws, seed + int(rows[0])) for rows in _chunks(len(test))]
-    columns, points = pd.concat([frame for frame, _ in parts], ignore_index=True), np.concatenate([p for _, p in parts], axis=1)
+    columns = pd.concat([frame for frame, _ in parts], ignore_index=True)
     _must_be_numbers(columns["stddev"].to_numpy())
+    points = np.concatenate([of_rows for _, of_rows in parts], axis=1)
     clicks, impressions = np.asarray(test.clicks, np.float64), np.asarray(test.impressions, np.float64)
     before = pit(clicks, impressions, points, seed=seed)
     points = points if recalibration is None else recalibration.points(points)
@@ -81,11 +82,13 @@ def _chunks(rows: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _rates(predictive: Predictive, recalibration: Recalibration | None, draws: int, seed: int) -> tuple[pd.DataFrame, Floats]:
-    """Moments and 90% interval of each row's click rate, and points of its own law, [POINTS, N]."""
+    """Moments and 90% interval of each row's click rate, and points of its own law, [POINTS, N]; without moments no law is searched."""
     data_stddev, model_stddev = (np.asarray(part, np.float64)[:, 0] for part in predictive.split())
     few = few_of(predictive)
     frame = pd.DataFrame({"mean": np.asarray(predictive.mean, np.float64)[:, 0], "data_stddev": data_stddev, "model_stddev": model_stddev})
     frame["stddev"] = np.sqrt(data_stddev**2 + model_stddev**2)
+    if not np.isfinite(frame["stddev"]).all():
+        return frame, np.empty((0, len(frame)))
     for name, level in (("lower", 0.05), ("upper", 0.95)):
         level = level if recalibration is None else recalibration.level(level)
         frame[name] = np.asarray(few.quantile(level), np.float64)[:, 0]

@@ -45,7 +45,8 @@ def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], s
     What is made anew on a schedule is so for each replica, and goes by itself.
     """
     replicas = streams(seed, seeds)
-    parts = {together: world.parts(together=together) for together in {bound[policy.name].together for policy in policies}}
+    kinds = {bound[policy.name].together for policy in policies}
+    parts = {together: world.parts(together=together, played=seeds * world.steps) for together in kinds}
     widths = {name: 1 if learner.again else width for name, learner in bound.items()}
     alone = {policy.name: policy._replace(learner=None) for policy in policies}  # what it learns with is bound
     return [

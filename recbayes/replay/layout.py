@@ -49,12 +49,17 @@ def clock(t: Tensor, horizon: Tensor, steps: int) -> Clock:
     return Clock(at, tf.cast(horizon - done, tf.float32), tf.cast(then - done, tf.float32))
 
 
-def blocks(segments: Array, *, together: bool = False) -> list[Block]:
-    """The groups in one block, or in two where that saves more than half of the cells: compiling a block takes seconds.
+PAYS = 20_000_000
+"""Places saved, times the steps of all replicas, from which a second block pays for its compiling: half a microsecond each."""
+
+
+def blocks(segments: Array, *, together: bool = False, played: int = 0) -> list[Block]:
+    """The groups in one block, or in two where that saves more than half of the places or pays: compiling a block takes seconds.
 
     Args:
       segments: group of each arm, int32 [N].
       together: one block in any case.
+      played: steps of all replicas that the layout is for.
     """
     sizes = np.bincount(segments)
     order = np.argsort(sizes, kind="stable")
@@ -62,7 +67,8 @@ def blocks(segments: Array, *, together: bool = False) -> list[Block]:
     counts = np.arange(1, len(sizes))
     cells = np.append(counts * widths[:-1] + (len(sizes) - counts) * widths[-1], len(sizes) * widths[-1])
     cut = int(np.argmin(cells)) + 1
-    if together or 2 * cells[cut - 1] > cells[-1]:
+    saved = int(cells[-1] - cells[cut - 1])
+    if together or (2 * saved < cells[-1] and saved * played < PAYS):
         cut = len(sizes)
     parts = [part for part in (np.sort(order[:cut]), np.sort(order[cut:])) if len(part)]
     return [_block(segments, sizes, part) for part in parts]

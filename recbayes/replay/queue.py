@@ -88,9 +88,9 @@ class QueueWorld(NamedTuple):
         rates = self.clicks / self.impressions
         return np.bincount(self.segments, rates) / np.bincount(self.segments)
 
-    def parts(self, *, together: bool = False) -> list[Part]:
+    def parts(self, *, together: bool = False, played: int = 0) -> list[Part]:
         """Blocks of groups of similar size."""
-        return [self._part(block) for block in blocks(self.segments, together=together)]
+        return [self._part(block) for block in blocks(self.segments, together=together, played=played)]
 
     def decisions(self, step: int | Array) -> Array:
         """Decisions of each group before a step, int64 [..., G]: steps share the horizon evenly, to one decision."""

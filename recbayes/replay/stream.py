@@ -76,7 +76,7 @@ class StreamWorld(NamedTuple):
         """A replica's contexts decide what uniform is expected to earn."""
         return
 
-    def parts(self, *, together: bool = False) -> list[Part]:
+    def parts(self, *, together: bool = False, played: int = 0) -> list[Part]:
         """The stream."""
         present = np.ones((len(self.names), 1), bool)
         return [Part(Scene(present, self.data), np.zeros(1, np.int32), lambda values: np.moveaxis(np.asarray(values), 0, -1)[..., None])]

@@ -165,8 +165,8 @@ class World(Protocol):
     def uniform_rate(self) -> Array | None:
         """Clicks a decision of the uniform policy in each group, exactly, [G]; None where it is played (`uniform_clicks`)."""
 
-    def parts(self, *, together: bool = False) -> list[Part]:
-        """What is played; `together`: one part in any case."""
+    def parts(self, *, together: bool = False, played: int = 0) -> list[Part]:
+        """What is played; `together`: one part in any case; `played`: steps of all replicas, the more the finer the parts may be."""
 
     def decisions(self, step: int | Array) -> Array:
         """Decisions of each group before a step, int64 [..., G]."""

@@ -120,6 +120,8 @@ def test_layout_holds_every_arm_once():
     parts = blocks(segments)
     assert len(parts) == 2
     assert len(blocks(segments, together=True)) == 1
+    even = np.repeat(np.arange(30), np.r_[np.full(20, 3), np.full(10, 5)]).astype(np.int32)
+    assert [len(blocks(even, played=played)) for played in (0, 100_000, 10**7)] == [1, 1, 2], "long studies are worth a second program"
     rows = np.concatenate([part.place[part.present] for part in parts])
     assert sorted(rows) == list(range(len(segments)))
     for part in parts:
