@@ -14,6 +14,7 @@ import tensorflow as tf
 from recbayes import __version__, random
 from recbayes.engine import Kept
 from recbayes.policies import Policy
+from recbayes.replay.delay import Late
 from recbayes.replay.learner import Again, Bound
 from recbayes.replay.program import Played, Program, compiled, ended, spanned
 from recbayes.replay.result import EARLY
@@ -46,7 +47,8 @@ def jobs(world: World, policies: Sequence[Policy], bound: Mapping[str, Bound], s
     """
     replicas = streams(seed, seeds)
     kinds = {bound[policy.name].together for policy in policies}
-    parts = {together: world.parts(together=together, played=seeds * world.steps) for together in kinds}
+    steps = 0 if isinstance(world.delay, Late) else seeds * world.steps  # random delays go by place, which the seeds must not move
+    parts = {together: world.parts(together=together, played=steps) for together in kinds}
     widths = {name: 1 if learner.again else width for name, learner in bound.items()}
     alone = {policy.name: policy._replace(learner=None) for policy in policies}  # what it learns with is bound
     return [
