@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from recbayes.features import Encoder, Feature
 from recbayes.log import Log
-from recbayes.log.pieces import Piece, distinct_count, pieces, read, source_of
+from recbayes.log.asked import distinct_count
+from recbayes.log.pieces import Piece, pieces, read, source_of
 from recbayes.log.stream import Stream, stream_log
 from recbayes.streamed import Counted, Streamed, joined_counts
 from recbayes.training import Feed, Memory, Rows, Schedule
@@ -239,9 +239,10 @@ def on_disk(stream: Stream, asked: str | bool | None, negative_share: float) -> 
     if name not in stream.names:
         raise UserError(f"fit: group_effect: {stream.source} has no column {name!r}.")
     part = OnDisk(stream, tuple(pieces(stream, name)), name, negative_share)
-    _, impressions, segments = part.start()
-    if asked is None and np.median(np.bincount(segments, impressions)) < MEDIAN_IMPRESSIONS:
-        return OnDisk(stream, tuple(pieces(stream, None)), None, negative_share)
+    if asked is None:
+        _, impressions, segments = part.start()
+        if np.median(np.bincount(segments, impressions)) < MEDIAN_IMPRESSIONS:
+            return OnDisk(stream, tuple(pieces(stream, None)), None, negative_share)
     return part
 
 
@@ -280,12 +281,7 @@ def hider(encoder: Encoder, schedule: Schedule) -> Callable[[dict[str, Array], i
     if not any(spec.kind == "ids" for spec in encoder.specs.values()) or not schedule.oov_share:
         return None
 
-    def hide(inputs: dict[str, Array], epoch: int) -> dict[str, Array]:
-        mask = encoder.oov_mask(len(next(iter(inputs.values()))), share=1.0, seed=(schedule.seed, epoch))
-        hidden = encoder.oov({name: tf.constant(value) for name, value in inputs.items()}, mask)
-        return {name: np.asarray(value) for name, value in hidden.items()}
-
-    return hide
+    return lambda inputs, epoch: encoder.hidden(inputs, (schedule.seed, epoch))
 
 
 def chosen_group(log: Log, asked: str | bool | None) -> str | None:

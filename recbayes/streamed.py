@@ -179,9 +179,7 @@ class Streamed:
         if not share or not any(spec.kind == "ids" for spec in self.encoder.specs.values()):
             return [window.ordered(order, keep=False)]
         again = window.ordered(order[generator.permutation(len(order))[:share]], keep=True)
-        mask = self.encoder.oov_mask(len(again.counted.clicks), share=1.0, seed=(schedule.seed, epoch, number))
-        hidden = self.encoder.oov({name: tf.constant(again.inputs[name]) for name in mask}, mask)
-        again = again._replace(inputs=again.inputs | {name: np.asarray(value) for name, value in hidden.items()})
+        again = again._replace(inputs=self.encoder.hidden(again.inputs, (schedule.seed, epoch, number)))
         return [window.ordered(order, keep=False), again]
 
     def _windows(self, pieces: Sequence[Piece]) -> list[list[Piece]]:

@@ -18,6 +18,7 @@ from recbayes.features.coding import OOV_TOKEN, PADDING, Encoded
 from recbayes.features.feature import Feature
 from recbayes.features.spilled import distinct
 from recbayes.features.vocabulary import Table, counts, merged, most_frequent, places
+from recbayes.log.asked import CHUNK
 from recbayes.types import Tensor, UserError
 
 UNKNOWN = "\x1a"
@@ -38,20 +39,24 @@ class Text(tf.Module):
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Text:
         """Counts the n-grams of the training rows' distinct texts: a text shown in ten rows is one witness of its words."""
-        return cls.fit_parts(feature, [column])
+        texts = columns.strings(column, feature.name).drop_null().unique()
+        return cls._of(feature, (texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)))
 
     @classmethod
     def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Text:
         """The same of a column in parts; memory follows the number of distinct n-grams."""
-        found: list[tuple[pa.Array, np.ndarray]] = []
-        longest = 1
-        for texts in distinct(columns.strings(part, feature.name).drop_null() for part in parts):
+        return cls._of(feature, distinct(columns.strings(part, feature.name).drop_null() for part in parts))
+
+    @classmethod
+    def _of(cls, feature: Feature, distinct_texts: Iterable[pa.Array]) -> Text:
+        """From distinct texts in chunks."""
+        found, longest = merged([], pa.string()), 1
+        for texts in distinct_texts:
             grams = ngrams(tf.constant(columns.objects(texts), tf.string), feature.settings["ngrams"])
             values = pa.array(grams.flat_values.numpy(), pa.binary()).cast(pa.string())
-            found.append(counts(values, grams.value_rowids().numpy()))
+            found = merged([found, counts(values, grams.value_rowids().numpy())], pa.string())
             longest = max(longest, int(grams.bounding_shape(axis=1)))
-            found = [merged(found, pa.string())]
-        values, number = merged(found, pa.string())
+        values, number = found
         kept = most_frequent(values, number, min_count=feature.settings["min_count"], limit=feature.settings["max_tokens"])
         return cls(feature, [str(value) for value in kept], feature.settings["length"] or min(longest, LONGEST))
 
@@ -108,13 +113,12 @@ class Values(tf.Module):
     @classmethod
     def fit_parts(cls, feature: Feature, parts: Iterable[pa.Array]) -> Values:
         """The same of a column in parts; memory follows the number of distinct values."""
-        found: list[tuple[pa.Array, np.ndarray]] = []
-        settings, longest = feature.settings, 1
+        found, longest, settings = merged([], pa.large_string()), 1, feature.settings
         for part in parts:
             values, rows = _flat(part, feature.name)
             longest = max(longest, int(np.bincount(rows, minlength=1).max()))
-            found = [merged([*found, counts(values, rows)], pa.large_string())]
-        values, number = merged(found, pa.large_string())
+            found = merged([found, counts(values, rows)], pa.large_string())
+        values, number = found
         kept = most_frequent(values, number, min_count=settings["min_count"], limit=settings["max_values"])
         return cls(feature, [str(value) for value in kept], settings["length"] or min(longest, LONGEST))
 

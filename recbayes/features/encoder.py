@@ -191,6 +191,21 @@ class Encoder(tf.Module):
         rank = generator.random((rows, len(names))).argsort(1).argsort(1)  # [N, F], a random order a row
         return {name: taken & (rank[:, i] < many) for i, name in enumerate(names)}
 
+    def hidden(self, encoded: Mapping[str, np.ndarray], seed: int | Sequence[int]) -> dict[str, np.ndarray]:
+        """Each row with one or more random categorical features as if never seen before (`oov_mask` of all rows).
+
+        Args:
+          encoded: what calling the encoder gave, as arrays [N, ...] each.
+          seed: of NumPy's generator; say (seed, epoch).
+
+        >>> from recbayes.features import categorical
+        >>> Encoder.fit([categorical("image")], {"image": ["a", "a", "b"]}).hidden({"image": np.array([1, 0], np.int32)}, 0)
+        {'image': array([0, 0], dtype=int32)}
+        """
+        mask = self.oov_mask(len(next(iter(encoded.values()))), share=1.0, seed=seed)
+        changed = self.oov({name: tf.constant(encoded[name]) for name in mask}, mask)
+        return {**encoded, **{name: np.asarray(value) for name, value in changed.items()}}
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes encoder.json: declarations and what was learnt."""
         record = [

@@ -5,18 +5,12 @@ A column comes in parts; in memory it is one part, and the answers are the same.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-MEMORY_LIMIT = "256MB"
-"""Of one column's counting; beyond it, it spills."""
-_CHUNK = 100_000
+from recbayes.log.asked import asked, peeked
 
 
 def counted(parts: Iterable[pa.Array], min_count: int) -> tuple[pa.Array, np.ndarray]:
@@ -30,10 +24,10 @@ def counted(parts: Iterable[pa.Array], min_count: int) -> tuple[pa.Array, np.nda
     >>> values.to_pylist(), rows.tolist()
     (['b'], [2])
     """
-    first, parts = _peeked(parts)
+    first, parts = peeked(parts)
     least = 1 if pa.types.is_floating(first) else min_count
     query = f"SELECT value, count(*) AS rows FROM parts WHERE value IS NOT NULL GROUP BY value HAVING count(*) >= {least}"
-    with _asked(query, parts) as reader:
+    with asked(query, parts) as reader:
         found = reader.read_all()
     values = found.column("value").combine_chunks()
     return (pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values), found.column("rows").to_numpy()
@@ -45,7 +39,7 @@ def distinct(parts: Iterable[pa.Array]) -> Iterator[pa.Array]:
     >>> sorted(value for chunk in distinct([pa.array(["b", "a"]), pa.array(["b"])]) for value in chunk.to_pylist())
     ['a', 'b']
     """
-    with _asked("SELECT DISTINCT value FROM parts WHERE value IS NOT NULL", parts) as reader:
+    with asked("SELECT DISTINCT value FROM parts WHERE value IS NOT NULL", parts) as reader:
         for batch in reader:
             yield batch.column(0)
 
@@ -57,7 +51,7 @@ def quantiles(parts: Iterable[np.ndarray], shares: Sequence[float] | np.ndarray)
     [1.0, 2.0, 3.0]
     """
     values, rows = [np.zeros(0)], [np.zeros(0, np.int64)]
-    with _asked(
+    with asked(
         "SELECT value, count(*) AS rows FROM parts GROUP BY value ORDER BY value", (pa.array(x, pa.float64()) for x in parts)
     ) as reader:
         for batch in reader:
@@ -71,34 +65,3 @@ def quantiles(parts: Iterable[np.ndarray], shares: Sequence[float] | np.ndarray)
         ordered[np.searchsorted(ends, np.minimum(place, ends[-1] - 1), side="right")] for place in (np.floor(at), np.floor(at) + 1)
     )
     return np.array([np.quantile([low, high], share) for low, high, share in zip(below, above, at - np.floor(at))])
-
-
-def _peeked(parts: Iterable[pa.Array]) -> tuple[pa.DataType, Iterable[pa.Array]]:
-    """The type of the first part, and all parts."""
-    rest = iter(parts)
-    first = next(rest, pa.array([], pa.null()))
-    return _value_type(first.type), chain([first], rest)
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-@contextmanager
-def _asked(query: str, parts: Iterable[pa.Array]) -> Iterator[Any]:
-    """The answer to a query over `parts`, a table of one column `value`, as a reader of Arrow batches."""
-    import duckdb
-
-    kind, parts = _peeked(parts)
-    schema = pa.schema([("value", kind)])
-    batches = (pa.record_batch([_decoded(part).cast(kind)], schema=schema) for part in parts)
-    with tempfile.TemporaryDirectory() as spill:
-        settings: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": spill, "preserve_insertion_order": False, "threads": 2}
-        with duckdb.connect(config=settings) as database:
-            database.execute("SET enable_progress_bar = false")
-            database.register("parts", pa.RecordBatchReader.from_batches(schema, batches))
-            yield database.sql(query).to_arrow_reader(_CHUNK)
-
-
-def _decoded(part: pa.Array) -> pa.Array:
-    return part.dictionary_decode() if pa.types.is_dictionary(part.type) else part

@@ -20,25 +20,17 @@ NULL_STRING = ""
 """How a null is served; never in a vocabulary."""
 
 
-def frequent(values: pa.Array, rows: np.ndarray | None, *, min_count: int, limit: int) -> list[Any]:
-    """The values of at least `min_count` rows, most frequent first, ties in the values' own order.
+def counts(values: pa.Array, rows: np.ndarray | None) -> tuple[pa.Array, np.ndarray]:
+    """The distinct values [K], and how many rows hold each, int64 [K].
 
     Args:
       values: values without nulls, [M].
       rows: the row each value stands in, [M]; a value counts once a row. None: each in a row of its own.
-      min_count: rows a value must stand in.
-      limit: at most so many values.
 
-    Returns: the vocabulary.
-
-    >>> frequent(pa.array(["a", "b", "b", "b"]), np.array([0, 0, 0, 1]), min_count=2, limit=9)
+    >>> values, number = counts(pa.array(["a", "b", "b", "b"]), np.array([0, 0, 0, 1]))
+    >>> most_frequent(values, number, min_count=2, limit=9)
     ['b']
     """
-    return most_frequent(*counts(values, rows), min_count=min_count, limit=limit)
-
-
-def counts(values: pa.Array, rows: np.ndarray | None) -> tuple[pa.Array, np.ndarray]:
-    """The distinct values [K], and how many rows hold each, int64 [K]; arguments as in `frequent`."""
     coded = values.dictionary_encode()
     codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     size = len(coded.dictionary)
@@ -57,7 +49,10 @@ def merged(parts: Iterable[tuple[pa.Array, np.ndarray]], kind: pa.DataType) -> t
 
 
 def most_frequent(values: pa.Array, number: np.ndarray, *, min_count: int, limit: int) -> list[Any]:
-    """Of distinct values [K] and their rows [K], those of at least `min_count`, ordered as in `frequent`."""
+    """Of distinct values [K] and their rows [K], those of at least `min_count`, most frequent first, ties in the values' own order.
+
+    At most `limit` of them.
+    """
     kept = np.flatnonzero(number >= min_count)
     names = values.take(pa.array(kept)).to_pylist()
     order = sorted(zip((-number[kept]).tolist(), names))

@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple
 import pyarrow.parquet as pq
 
 from recbayes.log import sql
-from recbayes.log.columns import Columns, check_roles, listed, nearest
+from recbayes.log.columns import Columns, check_roles, listed
 from recbayes.log.counts import has_repeats, summed_columns
-from recbayes.log.faults import check_types
+from recbayes.log.faults import check_columns
 from recbayes.log.source import Source, open_source
 from recbayes.types import UserError
 
@@ -93,7 +93,7 @@ def aggregate(
     if not has_repeats(roles):
         raise UserError("aggregate: a row of counts without an item column is an item of its own: there is nothing to sum. Name `item`.")
     opened, out = open_source(source), Path(out)
-    _check_columns(roles, opened)
+    check_columns(opened.schema, roles, opened.name)
     summed = summed_columns(roles)
     added = _all_added(_added(onto, summed), _marks(opened))
     aside = out.with_name(f"_{out.stem}.quarantine.parquet")
@@ -108,15 +108,6 @@ def aggregate(
         if bad:
             _publish(part_aside, aside)
     return Aggregated(out, rows, opened.rows - sql.total(bad), sql.by_reason(bad), aside if bad else None)
-
-
-def _check_columns(columns: Columns, source: Source) -> None:
-    """Raise UserError for columns that are missing (all at once) or of a wrong type."""
-    known = source.schema.names
-    if missing := [name for name in columns.used if name not in known]:
-        lines = [f"no column {name!r} ({columns.user_of(name)}).{nearest(name, known)}" for name in missing]
-        raise UserError("\n  ".join([f"log: {source.name} lacks what the columns name:", *lines, f"It has: {listed(known, 30)}."]))
-    check_types(source.schema, columns, source.name)
 
 
 def _marks(source: Source) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbayes.log.columns import Columns
+from recbayes.log.columns import Columns, listed, nearest
 from recbayes.types import UserError
 
 SHOWN = 5
@@ -68,7 +68,16 @@ def numbers(column: Any) -> Any:
     return (values.fill_null(np.nan) if values.null_count else values).to_numpy()
 
 
-def check_types(schema: Any, columns: Columns, source: str) -> None:
+def check_columns(schema: Any, columns: Columns, source: str) -> None:
+    """Raise UserError for columns that are missing (all at once) or of a wrong type."""
+    known = schema.names
+    if missing := [name for name in columns.used if name not in known]:
+        lines = [f"no column {name!r} ({columns.user_of(name)}).{nearest(name, known)}" for name in missing]
+        raise UserError("\n  ".join([f"log: {source} lacks what the columns name:", *lines, f"It has: {listed(known, 30)}."]))
+    _check_types(schema, columns, source)
+
+
+def _check_types(schema: Any, columns: Columns, source: str) -> None:
     """Raise UserError where a column has a type that its use cannot have; all such columns at once."""
     wrong = [
         f"column {name!r} ({use}) is {schema.field(name).type}: {mend}"

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recbayes.log.asked import distinct_count
 from recbayes.log.faults import bad_rows, merge_faults
 from recbayes.log.source import Part, Source
 from recbayes.log.stream import Stream
@@ -113,23 +114,6 @@ def new_groups(column: Any, last: Any | None = None) -> Array:
     if last is None and len(changed):
         changed[0] = True
     return changed
-
-
-def distinct_count(columns: Iterator[Any]) -> int:
-    """How many values there are, nulls left out; DuckDB counts, and spills what memory does not hold."""
-    import duckdb
-
-    first = next(columns)
-    schema = pa.schema([("value", first.type)])
-
-    def batches() -> Iterator[Any]:
-        yield pa.record_batch([first], schema=schema)
-        for column in columns:
-            yield pa.record_batch([column], schema=schema)
-
-    with duckdb.connect(config={"memory_limit": "256MB", "threads": 2}) as database:
-        database.register("parts", pa.RecordBatchReader.from_batches(schema, batches()))
-        return int(database.execute("SELECT count(DISTINCT value) FROM parts").fetchall()[0][0])
 
 
 def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[str] = ()) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbayes.log.columns import Columns, check_roles, listed, nearest
+from recbayes.log.columns import Columns, check_roles
 from recbayes.log.counts import has_repeats, sum_batches
-from recbayes.log.faults import BadRows, Fault, bad_rows, check_types, merge_faults
+from recbayes.log.faults import BadRows, Fault, bad_rows, check_columns, merge_faults
 from recbayes.log.log import Log
 from recbayes.log.source import LogSource, Source, open_source
 from recbayes.types import UserError
@@ -81,7 +81,7 @@ def read_log(
         raise UserError("log: a reward cannot be summed to counts; read the log with as_counts=False.")
     opened = open_source(source)
     columns = _with_all_features(roles, opened) if features is None else roles
-    _check_columns(columns, opened)
+    check_columns(opened.schema, columns, opened.name)
     good = _GoodRows(opened, columns, reward_range)
     if as_counts and has_repeats(columns):
         table, columns = sum_batches(good, columns)
@@ -153,15 +153,6 @@ def _whole_counts(table: Any, columns: Columns) -> Any:
 def _with_all_features(roles: Columns, source: Source) -> Columns:
     """The roles, with every other column as a feature."""
     return dataclasses.replace(roles, features=tuple(name for name in source.schema.names if name not in roles.roles.values()))
-
-
-def _check_columns(columns: Columns, source: Source) -> None:
-    """Raise UserError for columns that are missing (all at once) or of a wrong type."""
-    known = source.schema.names
-    if missing := [name for name in columns.used if name not in known]:
-        lines = [f"no column {name!r} ({columns.user_of(name)}).{nearest(name, known)}" for name in missing]
-        raise UserError("\n  ".join([f"log: {source.name} lacks what the columns name:", *lines, f"It has: {listed(known, 30)}."]))
-    check_types(source.schema, columns, source.name)
 
 
 def _check_learnable(table: Any, columns: Columns, name: str, quarantined: int) -> None:

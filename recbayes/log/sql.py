@@ -130,17 +130,15 @@ def write_counts(
     database: Any, source: Source, columns: Columns, summed: Columns, onto: str | Path | None, bad: bool, to: Path, about: str
 ) -> None:
     """One row a key, sorted by it; those of `onto` are added where it is given."""
-    keys = [name for name in key_columns(columns)]
+    keys = key_columns(columns)
     when = columns.time if columns.time is not None and columns.time not in keys else None
     good = f" WHERE NOT ({' OR '.join(_rules(columns, source).values())})" if bad else ""
     shown = _cast(columns.impressions) if columns.impressions is not None else "1"
     taken = f"{_files(source, '')}{good}"
     if onto is not None:
-        kept = [_name(name) for name in (*keys, *([when] if when else []))]
-        new = ", ".join(
-            [*(_read(name, source) for name in (*keys, *([when] if when else []))), f"{_cast(columns.clicks)} AS c, {shown} AS n"]
-        )
-        old = ", ".join([*kept, f"{_cast(summed.clicks)} AS c, {_cast(summed.impressions)} AS n"])
+        kept = [*keys, *([when] if when else [])]
+        new = ", ".join([*(_read(name, source) for name in kept), f"{_cast(columns.clicks)} AS c, {shown} AS n"])
+        old = ", ".join([*map(_name, kept), f"{_cast(summed.clicks)} AS c, {_cast(summed.impressions)} AS n"])
         taken = f"(SELECT {new} FROM {taken} UNION ALL BY NAME SELECT {old} FROM read_parquet({_text(str(onto))}))"
         clicks, impressions = "sum(c)", "sum(n)"
     else:

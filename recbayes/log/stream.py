@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from recbayes.log.columns import Columns, check_roles, listed, nearest
-from recbayes.log.faults import bad_rows, check_types, merge_faults
+from recbayes.log.columns import Columns, check_roles
+from recbayes.log.faults import bad_rows, check_columns, merge_faults
 from recbayes.log.log import Log
 from recbayes.log.source import BATCH_ROWS, LogSource, Source, open_source
 from recbayes.types import UserError
@@ -79,9 +79,5 @@ def stream_log(log: Log | LogSource, *, reward_range: tuple[float, float] | None
     columns = Columns(**roles, features=features)
     check_roles(columns)
     opened = open_source(log)
-    known = opened.schema.names
-    if missing := [name for name in columns.used if name not in known]:
-        lines = [f"no column {name!r} ({columns.user_of(name)}).{nearest(name, known)}" for name in missing]
-        raise UserError("\n  ".join([f"log: {opened.name} lacks what the columns name:", *lines, f"It has: {listed(known, 30)}."]))
-    check_types(opened.schema, columns, opened.name)
+    check_columns(opened.schema, columns, opened.name)
     return Stream(columns, opened.rows, opened.name, opened, reward_range)

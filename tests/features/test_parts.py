@@ -92,7 +92,7 @@ def test_codes_from_arrow_are_those_of_tensorflow(table, encoder, feature):
 
 def test_counting_spills(monkeypatch):
     """A column of more distinct values than memory holds is counted all the same."""
-    monkeypatch.setattr("recbayes.features.spilled.MEMORY_LIMIT", "64MB")
+    monkeypatch.setattr("recbayes.log.asked.MEMORY_LIMIT", "64MB")
     values = (pa.array(np.arange(start, start + 100_000).repeat(2)) for start in range(0, 2_000_000, 100_000))
     found, rows = counted(values, 2)
     assert len(found) == 2_000_000
