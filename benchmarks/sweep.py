@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 import recbayes as rb
-from recbayes.engine import Engine, engine, results
+from recbayes.engine import Engine, Work, engine, results
 from recbayes.engine.local import Local
 from recbayes.runtime import start
 
@@ -39,7 +39,7 @@ def measured(name: str, seeds: int) -> dict[str, float | str]:
     counts = rb.counts()
     policies = [rb.uniform(), rb.greedy(counts), rb.thompson(counts, exploration=[0.5, 1.0]), rb.ucb(counts, exploration=[0.5, 1.0])]
     begin, runner = time.perf_counter(), ENGINES[name]()
-    dict(results(runner, nothing, None, 4))
+    dict(results(runner, Work(nothing), 4))
     ready = time.perf_counter()
     found = rb.replay(world, policies, seeds=seeds, engine=runner)
     done = time.perf_counter()

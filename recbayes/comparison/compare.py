@@ -21,7 +21,7 @@ from recbayes import posteriors
 from recbayes.comparison.distances import by_draws, distance, powers
 from recbayes.comparison.judge import Judged, Problem, judge
 from recbayes.comparison.result import Comparison
-from recbayes.engine import Engine, Kept, Kind, opened, results
+from recbayes.engine import Engine, Kept, Kind, Work, opened, results
 from recbayes.fitted import Fitted, fit
 from recbayes.posteriors import Posterior
 from recbayes.types import Array, UserError
@@ -75,7 +75,7 @@ def compare(
     tell = progress or (lambda *_: None)
     with opened(engine) as runner:
         tell(0, len(methods), contest.methods[0][0])
-        for number, one in results(runner, judged, contest, len(methods), kept=kept, once=ready, whole=True):
+        for number, one in results(runner, Work(judged, contest, once=ready, whole=True), len(methods), kept=kept):
             found[number] = one
             tell(len(found), len(methods), next((name for n, (name, _) in enumerate(contest.methods) if n not in found), ""))
     return beside({name: found[number] for number, name in enumerate(methods)}, problem, small)

@@ -2,6 +2,6 @@
 
 from recbayes.engine.kept import Kept
 from recbayes.engine.opening import Kind, engine, opened
-from recbayes.engine.results import Engine, results
+from recbayes.engine.results import Engine, Work, results
 
-__all__ = ["Engine", "Kept", "Kind", "engine", "opened", "results"]
+__all__ = ["Engine", "Kept", "Kind", "Work", "engine", "opened", "results"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from recbayes.engine.results import Task
+from recbayes.engine.results import Work
 
 
 class Local:
@@ -22,26 +22,16 @@ class Local:
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers
 
-    def run(
-        self,
-        function: Task,
-        shared: Any,
-        numbers: Sequence[int],
-        *,
-        alike: Callable[[int], Hashable] | None = None,
-        once: Callable[[Any], object] | None = None,
-        at_once: int = 1,
-        whole: bool = False,
-    ) -> Iterator[tuple[int, Any]]:
+    def run(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """See `Engine.run`; here all programs are compiled in one process, whatever the order."""
-        if once is not None:
-            once(shared)
-        threads = min(at_once, self.workers or at_once)
+        if work.once is not None:
+            work.once(work.shared)
+        threads = min(work.at_once, self.workers or work.at_once)
         if threads == 1:
-            yield from ((number, function(shared, number)) for number in numbers)
+            yield from ((number, work.function(work.shared, number)) for number in numbers)
             return
         with ThreadPoolExecutor(threads) as pool:
-            futures = {pool.submit(function, shared, number): number for number in numbers}
+            futures = {pool.submit(work.function, work.shared, number): number for number in numbers}
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()

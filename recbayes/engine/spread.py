@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recbayes.engine import cluster
-from recbayes.engine.results import Task
+from recbayes.engine.results import Work
 from recbayes.engine.waiting import Waiting
 from recbayes.engine.worker import Worker, settings_here, threads_here, versions_here
 from recbayes.types import UserError
@@ -56,17 +56,7 @@ class Spread:
         self._hands: list[Hand] = []
         self._threads = 1
 
-    def run(
-        self,
-        function: Task,
-        shared: Any,
-        numbers: Sequence[int],
-        *,
-        alike: Callable[[int], Hashable] | None = None,
-        once: Callable[[Any], object] | None = None,
-        at_once: int = 1,
-        whole: bool = False,
-    ) -> Iterator[tuple[int, Any]]:
+    def run(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """See `Engine.run`; a worker does one task at a time.
 
         Raises: what a task raises; UserError where workers can't start; RuntimeError where a task ends every worker that takes it.
@@ -74,8 +64,8 @@ class Spread:
         self._open()  # before Ray is imported: it reads then how it shall behave
         import ray
 
-        study, waiting = ray.put((function, once, shared)), Waiting(numbers, alike)
-        self._staff(min(self._places(), len(numbers)), study, threads_here() if whole else 1)
+        study, waiting = ray.put((work.function, work.once, work.shared)), Waiting(numbers, work.alike)
+        self._staff(min(self._places(), len(numbers)), study, threads_here() if work.whole else 1)
         left, losses = len(numbers), Counter[int | None]()
         try:
             while left:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from recbayes.engine import Engine, Kind, opened, results
+from recbayes.engine import Engine, Kind, Work, opened, results
 from recbayes.policies import Policy
 from recbayes.policies.base import CONTROL
 from recbayes.replay.controls import guarded
@@ -178,8 +178,8 @@ def _finished(study: Study, engine: Engine, threads: int, checkpoint: str | os.P
     """Chunks and what they earned, as they finish."""
     folder = None if checkpoint is None else kept(study, Path(checkpoint))
     fits = any(job.bound.again for job in study.work)  # on the host, not in a compiled program
-    given: dict[str, Any] = {"kept": folder, "alike": partial(program_of, study), "at_once": threads, "whole": fits}
-    for number, chunk in results(engine, played, study, len(study.work), **given):
+    work = Work(played, study, alike=partial(program_of, study), at_once=threads, whole=fits)
+    for number, chunk in results(engine, work, len(study.work), kept=folder):
         yield study.work[number], chunk
 
 

@@ -18,7 +18,7 @@ from helpers import recbayes
 from replay.worlds import Model, pages
 
 import recbayes as rb
-from recbayes.engine import results
+from recbayes.engine import Work, results
 from recbayes.replay import jobs as chunks
 from recbayes.replay.jobs import Study, fingerprint, jobs
 from recbayes.runtime import start
@@ -55,7 +55,7 @@ def same(one, other):
 
 def workers(engine):
     """Processes of an engine's two workers, once both are at work."""
-    while len(found := {pid for _, pid in results(engine, process, 0.2, 4)}) < 2:
+    while len(found := {pid for _, pid in results(engine, Work(process, 0.2), 4)}) < 2:
         pass
     return found
 
@@ -72,7 +72,7 @@ def test_results_are_those_of_this_process(studied, ray_engine):
 def test_one_engine_serves_many_studies(ray_engine):
     """Halving replays round after round: workers and their compiled programs stay."""
     first = workers(ray_engine)
-    assert dict(results(ray_engine, squared, list(range(20)), 20)) == {n: n * n for n in range(20)}
+    assert dict(results(ray_engine, Work(squared, list(range(20))), 20)) == {n: n * n for n in range(20)}
     assert workers(ray_engine) == first
     assert len(first) == 2
 
@@ -98,7 +98,7 @@ def test_a_task_that_was_begun_is_begun_again_and_counts_once(ray_engine, tmp_pa
     """The task that a killed worker was at is done by another; no result is lost and none comes twice."""
     workers(ray_engine)
     found, killed = [], None
-    for number, (told, pid) in results(ray_engine, slow, tmp_path, 8):
+    for number, (told, pid) in results(ray_engine, Work(slow, tmp_path), 8):
         found.append((number, told, pid))
         if killed is None:
             at_work = {path.name.split("-")[1] for path in tmp_path.iterdir()} - {str(pid)}
@@ -117,8 +117,8 @@ def test_a_mistake_of_the_user_is_told_as_such(ray_engine):
         raise UserError("simulate: this is yours to mend")
 
     with pytest.raises(UserError, match=r"^simulate: this is yours to mend$"):
-        list(results(ray_engine, wrong, None, 3))
-    assert dict(results(ray_engine, squared, [3], 1)) == {0: 9}, "the engine goes on serving"
+        list(results(ray_engine, Work(wrong), 3))
+    assert dict(results(ray_engine, Work(squared, [3]), 1)) == {0: 9}, "the engine goes on serving"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from helpers import recbayes
 from replay.worlds import pages
 
 import recbayes as rb
-from recbayes.engine import Kept, results
+from recbayes.engine import Kept, Work, results
 from recbayes.engine.local import Local
 from recbayes.engine.waiting import Waiting
 from recbayes.types import UserError
@@ -27,11 +27,11 @@ def kept(folder):
 def test_each_result_comes_once_and_is_kept(tmp_path, at_once):
     """A study that was interrupted must do only what is missing, and count nothing twice."""
     asked = []
-    found = list(results(Local(), squared, list(range(5)), 5, kept=kept(tmp_path), at_once=at_once))
+    found = list(results(Local(), Work(squared, list(range(5)), at_once=at_once), 5, kept=kept(tmp_path)))
     assert sorted(found) == [(n, n * n) for n in range(5)]
     (tmp_path / "square3.npz").unlink()
     (tmp_path / "square3.1.tmp").write_bytes(b"PK")  # as a kill leaves it
-    again = list(results(Local(), lambda shared, n: asked.append(n) or n * n, None, 5, kept=kept(tmp_path), at_once=at_once))
+    again = list(results(Local(), Work(lambda shared, n: asked.append(n) or n * n, at_once=at_once), 5, kept=kept(tmp_path)))
     assert sorted(again) == sorted(found)
     assert asked == [3]
 
@@ -40,7 +40,7 @@ def test_what_comes_once_comes_before_the_first_task_and_not_where_all_is_kept(t
     """A warm-up that every process needs: without tasks nothing may be started or paid for."""
     begun = []
     for _ in range(2):
-        dict(results(Local(), squared, [1, 2], 2, kept=kept(tmp_path), once=lambda shared: begun.append(shared)))
+        dict(results(Local(), Work(squared, [1, 2], once=lambda shared: begun.append(shared)), 2, kept=kept(tmp_path)))
     assert begun == [[1, 2]]
 
 
