@@ -32,6 +32,7 @@ from recbayes.log.stream import Stream
 from recbayes.posteriors import Batch, Network, Posterior
 from recbayes.posteriors.base import Folded
 from recbayes.predictive import Predictive
+from recbayes.runtime import as_traced
 from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts_of_training, group_count, train, whole_groups
 from recbayes.types import Array, Tensor, UserError
 
@@ -146,6 +147,7 @@ class Fitted:
         return f"<p><b>{self.posterior.kind}</b> over <b>{self.family.name}</b>{tau}: {size}</p>{warned}"
 
 
+@as_traced()
 def fit(
     log: Log | Stream,
     *,

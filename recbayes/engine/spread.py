@@ -16,6 +16,7 @@ from recbayes.engine import cluster
 from recbayes.engine.results import Work
 from recbayes.engine.waiting import Waiting
 from recbayes.engine.worker import Worker, settings_here, threads_here, versions_here
+from recbayes.runtime import optimizer_skipped
 from recbayes.types import UserError
 
 AHEAD = 2
@@ -162,7 +163,7 @@ def _new(threads: int) -> Hand:
     import ray
 
     actor = ray.remote(num_cpus=1, max_restarts=0)(Worker).remote()
-    return Hand(actor, deque([(None, actor.start.remote(versions_here(), settings_here(), sys.path, threads))]))
+    return Hand(actor, deque([(None, actor.start.remote(versions_here(), settings_here(), sys.path, threads, optimizer_skipped()))]))
 
 
 def _own(failed: Any) -> Exception:

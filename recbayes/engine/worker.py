@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from recbayes.engine.results import Task
-from recbayes.runtime import start
+from recbayes.runtime import skip_optimizer, start
 from recbayes.types import UserError
 
 ALIKE = ("recbayes", "tensorflow", "tensorflow-probability", "keras", "numpy", "scipy")
@@ -24,7 +24,7 @@ class Worker:
         self._function: Task | None = None
         self._shared: Any = None
 
-    def start(self, versions: Mapping[str, str], settings: Mapping[str, str], path: Sequence[str], threads: int) -> None:
+    def start(self, versions: Mapping[str, str], settings: Mapping[str, str], path: Sequence[str], threads: int, skip: bool) -> None:
         """Imports TensorFlow.
 
         Args:
@@ -32,6 +32,7 @@ class Worker:
           settings: its environment, as far as it decides how TensorFlow and XLA compute.
           path: where it finds modules, so that the user's own are found if they are there.
           threads: that TensorFlow computes on; there is a worker a core.
+          skip: whether that process skips TensorFlow's graph optimizer: where one does and the other does not, rounding differs.
 
         Raises: UserError where a version differs.
         """
@@ -43,6 +44,7 @@ class Worker:
         os.environ.update(settings)
         sys.path += [place for place in path if place not in sys.path]
         start("cpu", threads=threads)
+        skip_optimizer(skip)
         self._started = True
 
     def hold(self, study: tuple[Task, Callable[[Any], object] | None, Any]) -> None:

@@ -183,10 +183,11 @@ def adam(parameters: Any, gradients: Any, state: Optimizer, learning_rate: Tenso
     """One step of Adam as a pure function (Kingma and Ba 2015, arXiv:1412.6980; moments .9 and .99)."""
     steps = state.steps + 1.0
     each = tf.nest.map_structure
-    mean = each(lambda m, g: 0.9 * m + 0.1 * g, state.mean, gradients)
-    square = each(lambda s, g: 0.99 * s + 0.01 * tf.square(g), state.square, gradients)
+    kept, new, kept_square, new_square, tiny = (tf.constant(x) for x in (0.9, 0.1, 0.99, 0.01, 1e-7))  # one node each for all parameters
+    mean = each(lambda m, g: kept * m + new * g, state.mean, gradients)
+    square = each(lambda s, g: kept_square * s + new_square * tf.square(g), state.square, gradients)
     rate = learning_rate * tf.sqrt(1.0 - 0.99**steps) / (1.0 - 0.9**steps)
-    moved = each(lambda p, m, s: p - rate * m / (tf.sqrt(s) + 1e-7), parameters, mean, square)
+    moved = each(lambda p, m, s: p - rate * m / (tf.sqrt(s) + tiny), parameters, mean, square)
     return moved, Optimizer(mean, square, steps)
 
 
