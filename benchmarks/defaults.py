@@ -38,6 +38,7 @@ DENSITIES = {
 POSTERIORS = {
     "prior_half": rb.last_layer(prior_scale=0.5),
     "prior_double": rb.last_layer(prior_scale=2.0),
+    "prior_quadruple": rb.last_layer(prior_scale=4.0),
     "map": rb.map(),
     "mean_field": rb.mean_field(),
     "ensemble_5": rb.ensemble(members=5),
