@@ -24,6 +24,7 @@ from recbayes.calibration.points import few_of, quantile_knots
 from recbayes.calibration.recalibration import LEAST_GROUPS, Recalibration, fit_map
 from recbayes.densities import baselines
 from recbayes.densities.group_effect import GroupEffect
+from recbayes.engine import Engine, Kind
 from recbayes.features import Encoder, Feature
 from recbayes.fitting import InMemory, OnDisk, Part, columns_of, encode, part_of, segments_of
 from recbayes.log import Log
@@ -35,6 +36,7 @@ from recbayes.predictive import Predictive
 from recbayes.runtime import as_traced
 from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts_of_training, group_count, train, whole_groups
 from recbayes.types import Array, Tensor, UserError
+from recbayes.workers import must_share, stepping
 
 _CHUNK = 4096
 _PART = 256
@@ -168,6 +170,8 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_steps: int = 1000,
     progress: Progress | None = None,
+    workers: int = 1,
+    engine: Kind | Engine = "ray",
 ) -> Fitted:
     """Fits a click model to a training log.
 
@@ -193,6 +197,8 @@ def fit(
       checkpoint: a folder; an interrupted fit of the same arguments goes on from it.
       checkpoint_steps: it is written after each epoch, and after so many steps within one.
       progress: called after each epoch with (done, of, figures).
+      workers: processes on CPUs that share every step of the training, its rows cut between groups; the steps are those of one up to rounding.
+      engine: what starts them if they are more than one: ray, on this machine, or an engine that is open.
 
     Returns: the fitted model.
     Raises: UserError for a log that cannot be fitted, with what is wrong.
@@ -203,6 +209,8 @@ def fit(
     if not features:
         raise UserError("fit: no features. Name at least one column, say features=[rb.text('headline')]")
     whole = part_of(log, group_effect, negative_share)
+    if workers != 1:
+        must_share(workers, whole.groups, batch_size)
     if isinstance(whole, OnDisk):
         must_stream(whole, features, method, recalibrate)
     schedule = Schedule(epochs, batch_size, learning_rate, patience, oov_share, seed)
@@ -214,7 +222,8 @@ def fit(
         feed = part.feed(encoder, schedule)
         network = network_at_start(part, encoder, family, build, group)
         token = fingerprint(part, network, features, family, method, schedule, group)
-        folder = Path(checkpoint) / f"{name}_{token}" if checkpoint is not None else None
+        mark = token if workers == 1 else f"{token}_{workers}workers"
+        folder = Path(checkpoint) / f"{name}_{mark}" if checkpoint is not None else None
         score = scorer(network, method, judge.rows(encoder)) if judge is not None else None
         trained = train(
             network,
@@ -226,6 +235,7 @@ def fit(
             checkpoint_steps=checkpoint_steps,
             progress=progress,
             finish=recalibrate or judge is None,
+            stepper=stepper,
         )
         return encoder, network, trained
 
@@ -234,16 +244,17 @@ def fit(
     if recalibrate:
         must_hold_out(round(held_out * whole.groups))
     both = whole.split(held_out, seed) if held_out > 0 else None
-    if both is not None:
-        older, newest = both
-        older_encoder, searched, search = one(older, schedule, "search", newest)
-        history = search.history
-        schedule = schedule._replace(epochs=search.best_epoch)
-        if recalibrate and isinstance(newest, InMemory):
-            about = {"rows": older.size, "clusters": searched.clusters}
-            early = Fitted(older_encoder, searched.model, family, method, search.state, group, history, about)
-            recalibration = recalibrated(early, newest.log, seed=seed)
-    encoder, network, trained = one(whole, schedule, "final", None)
+    with stepping(workers, engine) as stepper:
+        if both is not None:
+            older, newest = both
+            older_encoder, searched, search = one(older, schedule, "search", newest)
+            history = search.history
+            schedule = schedule._replace(epochs=search.best_epoch)
+            if recalibrate and isinstance(newest, InMemory):
+                about = {"rows": older.size, "clusters": searched.clusters}
+                early = Fitted(older_encoder, searched.model, family, method, search.state, group, history, about)
+                recalibration = recalibrated(early, newest.log, seed=seed)
+        encoder, network, trained = one(whole, schedule, "final", None)
     record = {
         "rows": whole.size,
         "share_without_clicks": whole.share_without_clicks,

@@ -69,6 +69,17 @@ class Begun(NamedTuple):
 
 
 _NOT_BEGUN = Begun()
+Keep = Callable[[Any, Begun], None]
+"""Sees the state, and how far the epoch has come."""
+Epoch = Callable[[Any, int, Begun, Keep], tuple[Any, dict[str, float]]]
+"""(state, epoch, how far it has come, what sees states on the way) -> the state after the epoch, and the epoch's record."""
+
+
+class Stepper(Protocol):
+    """Who takes the steps of a training."""
+
+    def __call__(self, network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
+        """What goes through an epoch. `state` is one like those to come; at least every so many steps `keep` sees a state."""
 
 
 class Feed(Protocol):
@@ -140,6 +151,7 @@ def train(
     checkpoint_steps: int = 1000,
     progress: Progress | None = None,
     finish: bool = True,
+    stepper: Stepper | None = None,
 ) -> Trained:
     """Trains a posterior on all rows.
 
@@ -155,6 +167,7 @@ def train(
       checkpoint_steps: within an epoch it is written after so many steps.
       progress: called after each epoch.
       finish: take the posterior's last look at all rows; not needed where only the best epoch's number is wanted.
+      stepper: who takes the steps; None: this process.
 
     Returns: the trained state.
     Raises: UserError if the loss, the held-out log likelihood or a weight stops being a number.
@@ -166,7 +179,7 @@ def train(
     best, begun = state, _NOT_BEGUN
     if checkpoint is not None and (checkpoint / _STATE).is_file():
         state, best, history, begun = restore(checkpoint, state)
-    step = compiled_step(fitting, posterior, state, feed)
+    epoch_of = (stepper or alone)(network, posterior, feed, schedule, state, checkpoint_steps)
 
     def keep(state: Any, begun: Begun) -> None:
         if checkpoint is not None and len(begun.losses) % checkpoint_steps == 0:
@@ -175,7 +188,7 @@ def train(
     for epoch in range(len(history), schedule.epochs):
         if stalled(history, schedule.patience):
             break
-        state, record = one_epoch(step, state, feed, schedule, epoch, begun, keep)
+        state, record = epoch_of(state, epoch, begun, keep)
         begun = _NOT_BEGUN
         if held_out is not None:
             record["held_out"] = must_be_number(held_out(state), "held-out log likelihood", epoch, schedule)
@@ -231,18 +244,24 @@ def group_count(rows: Rows) -> int:
 def compiled_step(network: Network, posterior: Posterior, state: Any, rows: Rows | Feed) -> Callable[..., tuple[Any, Tensor]]:
     """One update as a graph, traced once for batches of any size."""
     feed = Memory(rows) if isinstance(rows, Rows) else rows
-    signature = [
-        tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state),
-        any_length(feed.first()),
-        tf.TensorSpec([2], tf.int32),
-        tf.TensorSpec([], tf.float32),
-    ]
 
-    @tf.function(input_signature=signature, autograph=False)
+    @tf.function(input_signature=signature_of(state, feed), autograph=False)
     def step(state: Any, batch: Batch, seed: Tensor, learning_rate: Tensor) -> tuple[Any, Tensor]:
         return posterior.update(network, state, batch, seed, learning_rate)
 
     return step
+
+
+def signature_of(state: Any, feed: Feed) -> list[Any]:
+    """Of a step: (state, batch, seed, learning rate)."""
+    types = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), state)
+    return [types, any_length(feed.first()), tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)]
+
+
+def alone(network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
+    """This process takes all steps, and `keep` sees the state after each."""
+    step = compiled_step(feed.corrected(network), posterior, state, feed)
+    return lambda state, epoch, begun, keep: one_epoch(step, state, feed, schedule, epoch, begun, keep)
 
 
 def one_epoch(
@@ -252,27 +271,38 @@ def one_epoch(
     schedule: Schedule,
     epoch: int,
     begun: Begun = _NOT_BEGUN,
-    keep: Callable[[Any, Begun], None] | None = None,
+    keep: Keep | None = None,
 ) -> tuple[Any, dict[str, float]]:
     """All the epoch's batches from where it was begun; `keep` sees the state after each."""
+    for state, begun in steps(step, state, feed, schedule, epoch, begun):
+        if keep is not None:
+            keep(state, begun)
+    return state, record_of(epoch, begun, schedule)
+
+
+def steps(
+    step: Callable[..., tuple[Any, Tensor]], state: Any, feed: Feed, schedule: Schedule, epoch: int, begun: Begun
+) -> Iterator[tuple[Any, Begun]]:
+    """The state after each of the epoch's steps from where it was begun, and how far the epoch has come then."""
     begin, losses, sizes = time.perf_counter() - begun.seconds, list(begun.losses), list(begun.sizes)
     for batch, place in feed.epoch(schedule, epoch, begun.place):
         rate = tf.constant(falling(schedule, epoch), tf.float32)
         state, loss = step(state, batch, step_seed(schedule.seed, epoch, len(losses)), rate)
         losses.append(loss)
         sizes.append(len(batch.clicks))
-        if keep is not None:
-            keep(state, Begun(place, losses, sizes, time.perf_counter() - begin))
-    values = np.array([float(x) for x in losses])
+        yield state, Begun(place, losses, sizes, time.perf_counter() - begin)
+
+
+def record_of(epoch: int, begun: Begun, schedule: Schedule) -> dict[str, float]:
+    """An epoch's figures, once it is done."""
+    values = np.array([float(x) for x in begun.losses])
     must_be_number(float(values.sum()), "loss", epoch, schedule)
-    seconds = time.perf_counter() - begin
-    record = {
+    return {
         "epoch": epoch + 1,
-        "loss": float(np.average(values, weights=sizes)),
-        "seconds": seconds,
-        "rows_per_second": sum(sizes) / seconds,
+        "loss": float(np.average(values, weights=begun.sizes)),
+        "seconds": begun.seconds,
+        "rows_per_second": sum(begun.sizes) / begun.seconds,
     }
-    return state, record
 
 
 def step_seed(seed: int, epoch: int, step: int) -> Tensor:

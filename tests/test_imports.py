@@ -18,7 +18,7 @@ TIERS = [
     {"features"},
     {"densities"},
     {"models"},
-    {"posteriors", "training", "streamed"},
+    {"posteriors", "training", "streamed", "workers"},
     {"predictive"},
     {"calibration"},
     {"fitted", "fitting"},

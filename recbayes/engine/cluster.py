@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recbayes.engine.worker import cpus
@@ -84,6 +84,39 @@ def joined(address: str | None, workers: int | None) -> Callable[[], None]:
                 mend = "Is the machine very busy, or /tmp or /dev/shm full? --engine local needs none."
                 raise UserError(f"engine: Ray could not be started here, {STARTS} times: {failure} {mend}") from failure
     raise AssertionError("unreachable")
+
+
+def cpus_each(size: int) -> int:
+    """CPUs that each of so many processes gets on the cluster that was joined, as many as fit.
+
+    Raises: UserError where there are not enough.
+    """
+    import ray
+
+    there = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    found = most_each(there, size)
+    if not found:
+        raise UserError(f"engine: {size} workers are asked for, and the Ray cluster has {sum(there)} CPUs. Ask for fewer, or add machines.")
+    return found
+
+
+def most_each(there: Sequence[int], size: int) -> int:
+    """The most CPUs that each of so many processes can have on machines of so many CPUs; 0 where there are not enough.
+
+    >>> most_each([8, 4], 3), most_each([8, 4], 2), most_each([1], 2)
+    (4, 4, 0)
+    """
+    return next((each for each in range(max(there, default=0), 0, -1) if sum(machine // each for machine in there) >= size), 0)
+
+
+def own(failed: Any) -> Exception:
+    """What a worker raised, without Ray's wrapping; a study that it could not unpack is the user's to mend."""
+    import ray
+
+    if isinstance(failed.cause, ray.exceptions.RaySystemError):
+        mend = "Modules of your own must be found there too: install them on all machines."
+        return UserError(f"engine: a worker could not load what the tasks need: {str(failed.cause).splitlines()[0]}. {mend}")
+    return failed.cause if isinstance(failed.cause, Exception) else failed
 
 
 def _mend() -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from recbayes.engine import cluster
+from recbayes.engine.cluster import own
 from recbayes.engine.results import Work
+from recbayes.engine.team import Team
 from recbayes.engine.waiting import Waiting
 from recbayes.engine.worker import Worker, settings_here, threads_here, versions_here
 from recbayes.runtime import optimizer_skipped
@@ -76,7 +79,7 @@ class Spread:
                     try:
                         result = ray.get(hand.given[0][1])
                     except ray.exceptions.RayTaskError as failed:
-                        raise _own(failed) from None
+                        raise own(failed) from None
                     except ray.exceptions.RayError as lost:  # not the task's own failure: the worker, its machine, or the result is gone
                         losses[number] += 1
                         _check(losses, number, lost)
@@ -91,6 +94,20 @@ class Spread:
         finally:
             for hand in self._hands:  # where it ended early: workers finish what they are at, and nobody waits for it
                 hand.given.clear()
+
+    @contextmanager
+    def team(self, size: int) -> Iterator[Team]:
+        """Processes that work in step for as long as the block lasts; those that wait for tasks are ended, they hold CPUs.
+
+        Raises: UserError where the cluster has too few CPUs.
+        """
+        self._open()
+        self._dismiss()
+        made = Team(size, cluster.cpus_each(size))
+        try:
+            yield made
+        finally:
+            made.close()
 
     def close(self) -> None:
         """Ends the workers, and the cluster if it was started here."""
@@ -164,16 +181,6 @@ def _new(threads: int) -> Hand:
 
     actor = ray.remote(num_cpus=1, max_restarts=0)(Worker).remote()
     return Hand(actor, deque([(None, actor.start.remote(versions_here(), settings_here(), sys.path, threads, optimizer_skipped()))]))
-
-
-def _own(failed: Any) -> Exception:
-    """What a worker raised, without Ray's wrapping; a study that it could not unpack is the user's to mend."""
-    import ray
-
-    if isinstance(failed.cause, ray.exceptions.RaySystemError):
-        mend = "Modules of your own must be found there too: install them on all machines."
-        return UserError(f"engine: a worker could not load what the tasks need: {str(failed.cause).splitlines()[0]}. {mend}")
-    return failed.cause if isinstance(failed.cause, Exception) else failed
 
 
 def _check(losses: Counter[int | None], number: int | None, lost: Exception) -> None:

@@ -9,7 +9,7 @@ not depend on the batch size (MacKay 1992).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -18,11 +18,20 @@ import tensorflow as tf
 from recbayes.types import Tensor, UserError
 
 
+class Share(NamedTuple):
+    """What one of several workers has of a batch: its rows' share of the batch's, float32 []; groups before its own and in all, int32 []."""
+
+    weight: Tensor
+    first: Tensor
+    groups: Tensor
+
+
 class Batch(NamedTuple):
     """Rows of whole groups.
 
     inputs: encoded features, each [N, ...]; clicks, impressions: float32 [N]; segments: int32 [N], the row's group counted from 0;
-    groups: int32 [G], the groups' numbers in the training log; clusters: int32 [G], what a bootstrap draws together.
+    groups: int32 [G], the groups' numbers in the training log; clusters: int32 [G], what a bootstrap draws together; share: what part of a
+    larger batch they are, where other workers have the others; () where they are the whole.
     """
 
     inputs: dict[str, Tensor]
@@ -31,11 +40,12 @@ class Batch(NamedTuple):
     segments: Tensor
     groups: Tensor
     clusters: Tensor
+    share: Share | tuple[()] = ()
 
 
 def any_length(batch: Batch) -> Batch:
     """What a function takes that is traced once for batches of any size."""
-    return tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), batch)
+    return tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]][: len(tensor.shape)], tensor.dtype), batch)
 
 
 def each(function: Callable[[Batch], Any], batches: Iterable[Batch]) -> Iterator[Any]:
@@ -168,9 +178,34 @@ def log_prior(network: Network, weights: Iterable[Tensor]) -> Tensor:
 
 
 def loss(network: Network, log_likelihood: Tensor, log_prior: Tensor, batch: Batch) -> Tensor:
-    """Minus (summed log likelihood, the batch scaled to all rows, plus log prior), over the number of rows, []."""
+    """Minus (summed log likelihood, the batch scaled to all rows, plus log prior), over the number of rows, []; a worker's part of it."""
     rows = tf.cast(tf.shape(batch.clicks)[0], tf.float32)
-    return -tf.reduce_sum(log_likelihood) / rows - log_prior / float(network.rows)
+    whole = -tf.reduce_sum(log_likelihood) / rows - log_prior / float(network.rows)
+    return whole * batch.share.weight if batch.share else whole
+
+
+def of_groups(draw: Callable[[Tensor], Tensor], groups: Tensor, share: Share | tuple[()]) -> Tensor:
+    """Random numbers of each group, [G, ...]: those that it has in the whole batch, wherever it is worked on.
+
+    Args:
+      draw: number of groups -> random numbers, [groups, ...].
+      groups: number of groups here, [].
+      share: what part of the batch they are.
+
+    >>> of_groups(tf.range, tf.constant(2), Share(tf.constant(0.5), tf.constant(1), tf.constant(4))).numpy().tolist()
+    [1, 2]
+    """
+    return draw(share.groups)[share.first : share.first + groups] if share else draw(groups)
+
+
+def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Sums over the workers of a step, the same bits on each, in one message; of one worker alone, the tensors as they are."""
+    workers = tf.distribute.get_replica_context()
+    if workers.num_replicas_in_sync == 1:
+        return list(tensors)
+    packed = workers.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([tf.reshape(t, [-1]) for t in tensors], 0))
+    parts = tf.split(packed, [t.shape.num_elements() for t in tensors])
+    return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
 def adam_start(parameters: Any) -> Optimizer:
@@ -192,12 +227,13 @@ def adam(parameters: Any, gradients: Any, state: Optimizer, learning_rate: Tenso
 
 
 def descend(objective: Callable[[Any], Tensor], parameters: Any, optimizer: Optimizer, rate: Tensor) -> tuple[Any, Optimizer, Tensor]:
-    """One Adam step down `objective`: (parameters, optimizer, the objective before the step)."""
+    """One Adam step down `objective`, summed over workers: (parameters, optimizer, the objective before the step)."""
     with tf.GradientTape() as tape:
         tape.watch(tf.nest.flatten(parameters))
         value = objective(parameters)
     flat = tape.gradient(value, tf.nest.flatten(parameters), unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    gradients = tf.nest.pack_sequence_as(parameters, [tf.convert_to_tensor(g) for g in flat])
+    value, *flat = summed([value, *(tf.convert_to_tensor(g) for g in flat)])
+    gradients = tf.nest.pack_sequence_as(parameters, flat)
     parameters, optimizer = adam(parameters, gradients, optimizer, rate)
     return parameters, optimizer, value
 

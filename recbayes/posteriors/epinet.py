@@ -112,7 +112,8 @@ def update(
 ) -> tuple[State, Tensor]:
     """One step, each group under an index of its own and with the bootstrap weight that goes with it."""
     vectors = unit_vectors(state.seed, batch.clusters, state.fixed.first.shape[1])  # [G, D]
-    indices = normal(seed, [tf.shape(batch.groups)[0], vectors.shape[1]])  # [G, D]
+    width = vectors.shape[1]
+    indices = base.of_groups(lambda groups: normal(seed, [groups, width]), tf.shape(batch.groups)[0], batch.share)  # [G, D]
     weight = -tf.math.log(0.5 * tf.math.erfc(tf.reduce_sum(vectors * indices, 1) / -math.sqrt(2.0)))  # [G], -log Phi
     of_rows = tf.gather(indices, batch.segments)  # [N, D]
 

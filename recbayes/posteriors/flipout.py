@@ -27,12 +27,13 @@ _PROBE = 3
 
 
 class Noise(NamedTuple):
-    """The shared deviation of each weight, the rows' groups int32 [N], the number of groups, and the seed of the signs."""
+    """The shared deviation of each weight, the rows' groups int32 [N], their number, the seed of the signs, what part of a batch they are."""
 
     deviations: Sequence[Tensor]
     segments: Tensor
     groups: Tensor
     seed: Tensor
+    share: base.Share | tuple[()] = ()
 
 
 class Slot(NamedTuple):
@@ -49,7 +50,8 @@ def call(network: base.Network, mean: Sequence[Tensor], noise: Noise, inputs: Ma
     slots, width = find_slots(model)
     if not slots:
         return network.call(weights, inputs)
-    signs = tf.gather(random_signs(noise.seed, noise.groups, width), noise.segments)  # [N, width]
+    flips = base.of_groups(lambda groups: random_signs(noise.seed, groups, width), noise.groups, noise.share)
+    signs = tf.gather(flips, noise.segments)  # [N, width]
 
     def operation(op: Any) -> Any:
         slot = slots.get(id(op))

@@ -102,7 +102,7 @@ def update(
 
     def objective(fitted: Gaussians) -> Tensor:
         deviations = [s * e for s, e in zip(stddevs(network, fitted), noise, strict=True)]
-        outputs = call(network, fitted.means, Noise(deviations, batch.segments, groups, fold(seed, 1)), batch.inputs)
+        outputs = call(network, fitted.means, Noise(deviations, batch.segments, groups, fold(seed, 1), batch.share), batch.inputs)
         return base.loss(network, network.log_likelihood(outputs, fitted.extras, batch), -weight * kl(fitted), batch)
 
     fitted, optimizer, value = base.descend(objective, state.fitted, state.optimizer, learning_rate)

@@ -83,9 +83,10 @@ def update(
     layers = find_layers(network.model)
     stddevs = priors(network, layers, prior_scale)
     groups = tf.shape(batch.groups)[0]
-    noise = normal(fold(seed, 0), [groups, stddevs.head.shape[0]])  # [G, D]
+    noise = base.of_groups(lambda n: normal(fold(seed, 0), [n, stddevs.head.shape[0]]), groups, batch.share)  # [G, D]
     wide_noise = [normal(fold(seed, 2 + i), [w.input_dim]) for i, w in enumerate(layers.wide)]
-    signs = tf.gather(random_signs(fold(seed, 1), groups, max(len(layers.wide), 1)), batch.segments)  # [N, wide layers]
+    flips = base.of_groups(lambda n: random_signs(fold(seed, 1), n, max(len(layers.wide), 1)), groups, batch.share)
+    signs = tf.gather(flips, batch.segments)  # [N, wide layers]
 
     def objective(fitted: Fitted) -> Tensor:
         weights = fitted.parameters.weights
