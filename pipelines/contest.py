@@ -67,6 +67,6 @@ def replay(config: Config) -> Callable[[Any], dict[str, float]] | None:
 
 
 def _settings(config: Config, seen: list[Any], of: Any) -> dict[str, Any]:
-    """What `fit` takes besides the log and the posterior; `of` has model, density and train."""
+    """What `fit` takes besides the log and the posterior; `of` has model, density and train. A posterior is fitted in one process."""
     parts = {"density": of.density.build(), "group_effect": of.density.group_effect, "model": of.model.build()}
-    return {"features": seen, **parts, **of.train.model_dump(), "seed": config.seed}
+    return {"features": seen, **parts, **of.train.model_dump(), "workers": 1, "seed": config.seed}

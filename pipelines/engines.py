@@ -7,6 +7,7 @@ from typing import Any
 
 import recbayes as rb
 from recbayes.config import Config
+from recbayes.types import UserError
 
 
 def engine(config: Config) -> Any:
@@ -15,6 +16,19 @@ def engine(config: Config) -> Any:
     Raises: UserError if it is not installed, or nobody answers at its address.
     """
     return _engine(config.runtime.engine, config.runtime.address)
+
+
+def trainers(config: Config) -> Any:
+    """What starts the workers of a training: the config's cluster, or one of this machine alone for as long as a training lasts.
+
+    Raises: UserError if they can't be: Ray is not installed, nobody answers, or a GPU is asked for.
+    """
+    if config.train.workers > 1 and config.runtime.device == "gpu":
+        mend = "Say runtime.device=auto or cpu, or train.workers=1."
+        raise UserError(f"train.workers is {config.train.workers}, but workers compute on CPUs, and runtime.device is gpu. {mend}")
+    if config.train.workers > 1 and config.runtime.engine == "local":
+        rb.engine("ray")  # starts nothing, and says what is missing
+    return engine(config) if config.runtime.engine == "ray" else "ray"
 
 
 def runtime(config: Config) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.audit import check_passed
+from recbayes.pipelines.engines import trainers
 from recbayes.pipelines.inputs import features, logs
 from recbayes.run_folder import RunFolder
 
@@ -33,6 +34,7 @@ def check(config: Config) -> None:
     """Features, settings that make a model, and a log that is fit to learn from."""
     features(config)
     config.density.build(), config.posterior.build(), config.model.build()
+    trainers(config)
     check_passed(config)
 
 
@@ -61,7 +63,7 @@ def fit(config: Config, train: Any, checkpoint: Path | None, console: Console, *
     """The config's model on some training rows; `changed` takes the place of settings of `train`."""
     with console.progress("training") as progress:
         how = config.train.model_dump() | {"seed": config.seed, "checkpoint": checkpoint, "progress": progress} | changed
-        return rb.fit(train, **chosen(config), **how)
+        return rb.fit(train, **chosen(config), **how, engine=trainers(config))
 
 
 def chosen(config: Config) -> dict[str, Any]:
@@ -71,8 +73,11 @@ def chosen(config: Config) -> dict[str, Any]:
 
 
 def fit_again(config: Config, epochs: int, log: Any, seed: int) -> Any:
-    """The config's model on a log that has grown, for as many epochs as its own training found best; nothing is held out."""
-    how = config.train.model_dump() | {"epochs": epochs, "held_out": 0.0, "recalibrate": False}
+    """The config's model on a log that has grown, for as many epochs as its own training found best; nothing is held out.
+
+    In one process: replays that fit again are spread themselves.
+    """
+    how = config.train.model_dump() | {"epochs": epochs, "held_out": 0.0, "recalibrate": False, "workers": 1}
     return rb.fit(log, **chosen(config), **how, seed=seed)
 
 

@@ -274,10 +274,11 @@ def one_epoch(
     keep: Keep | None = None,
 ) -> tuple[Any, dict[str, float]]:
     """All the epoch's batches from where it was begun; `keep` sees the state after each."""
-    for state, begun in steps(step, state, feed, schedule, epoch, begun):
+    now, done = state, begun
+    for now, done in steps(step, state, feed, schedule, epoch, begun):
         if keep is not None:
-            keep(state, begun)
-    return state, record_of(epoch, begun, schedule)
+            keep(now, done)
+    return now, record_of(epoch, done, schedule)
 
 
 def steps(

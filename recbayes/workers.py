@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from recbayes.types import Array, Tensor, UserError
 
 
 class Cut(NamedTuple):
-    """A worker's part of a batch: its rows and groups from, to; the share of the rows that it counts for, 0 where it has none of its own."""
+    """A worker's part of a batch: its rows and groups from, to; the share of the rows that it counts for, 0 where none are its own."""
 
     rows: tuple[int, int]
     groups: tuple[int, int]
@@ -131,9 +132,8 @@ def must_share(workers: int, groups: int, batch_size: int) -> None:
     if workers < 1:
         raise UserError(f"train: workers is {workers}, must be at least 1")
     if workers > groups:
-        raise UserError(
-            f"train: workers is {workers}, but the log has {groups} groups, and a group is worked on by one. Say train.workers={groups} or fewer"
-        )
+        mend = f"Say train.workers={groups} or fewer"
+        raise UserError(f"train: workers is {workers}, but the log has {groups} groups, and a group is worked on by one. {mend}")
     if workers > batch_size:
         raise UserError(f"train: workers is {workers}, but a step has {batch_size} rows. Raise train.batch_size, or ask for fewer workers")
 
@@ -189,15 +189,13 @@ class Steps:
             self._state, self._going = tf.nest.pack_sequence_as(self._like, [tf.constant(array) for array in state]), None
         if self._going is None or self._going[0] != epoch:
             self._going = epoch, steps(self._step, self._state, feed, schedule, epoch, begun)
-        taken = 0
-        for self._state, begun in self._going[1]:
-            taken += 1
-            if taken == most:
-                break
+        before = len(begun.losses)
+        for now, done in islice(self._going[1], most):
+            self._state, begun = now, done
         arrays = [np.asarray(t) for t in tf.nest.flatten(self._state)]
         mark = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
         told = begun._replace(losses=[float(x) for x in begun.losses])
-        return Told(None if self._rank else arrays, mark, told, taken < most)
+        return Told(None if self._rank else arrays, mark, told, len(begun.losses) < before + most)
 
     def _compiled(self, strategy: Any) -> Callable[..., tuple[Any, Tensor]]:
         """One step of all workers: (state, whole batch, seed, learning rate) -> (state, loss)."""

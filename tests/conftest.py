@@ -3,6 +3,8 @@
 import gc
 import os
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 COMPILED_AS_USERS_DO = "RECBAYES_TESTS_XLA_FLAGS"
@@ -28,3 +30,17 @@ def pytest_configure(config):
 
         flags.config().graph_building_optimization.reset(True)
         skip_optimizer()
+
+
+@pytest.fixture(scope="session")
+def ray_engine():
+    """Two workers on a cluster of their own on loopback, which is ended with the tests."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'recbayes[ray]'")
+    import recbayes as rb
+
+    engine = rb.engine("ray", workers=2)
+    yield engine
+    engine.close()
+    import ray
+
+    assert not ray.is_initialized()

@@ -19,7 +19,7 @@ from recbayes.types import Tensor, UserError
 
 
 class Share(NamedTuple):
-    """What one of several workers has of a batch: its rows' share of the batch's, float32 []; groups before its own and in all, int32 []."""
+    """What a worker has of a batch: its rows' share of the batch's, float32 []; groups before its own and in all, int32 []."""
 
     weight: Tensor
     first: Tensor

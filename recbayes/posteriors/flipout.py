@@ -27,7 +27,7 @@ _PROBE = 3
 
 
 class Noise(NamedTuple):
-    """The shared deviation of each weight, the rows' groups int32 [N], their number, the seed of the signs, what part of a batch they are."""
+    """The shared deviation of each weight, the rows' groups int32 [N], their number, the seed of the signs, their share of a batch."""
 
     deviations: Sequence[Tensor]
     segments: Tensor

@@ -18,6 +18,7 @@ import pandas as pd
 import tensorflow as tf
 
 from recbayes.engine import Engine, Kind, Work, opened, results
+from recbayes.engine.worker import threads_here
 from recbayes.policies import Policy
 from recbayes.policies.base import CONTROL
 from recbayes.replay.controls import guarded
@@ -121,8 +122,7 @@ def _device(device: str, engine: Engine) -> tuple[str, int]:
     found = tf.config.list_logical_devices("GPU") if device != "cpu" and not engine.apart else []
     if device == "gpu" and not found:
         raise UserError("replay: device is gpu, but TensorFlow finds none. Install recbayes[gpu] and its driver, or use auto.")
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1  # a worker computes on one alone
-    return ("/GPU:0", 1) if found else ("/CPU:0", min(threads, 8))
+    return ("/GPU:0", 1) if found else ("/CPU:0", min(threads_here(), 8))  # a worker computes on one alone
 
 
 def _learner(policy: Policy) -> Learner:

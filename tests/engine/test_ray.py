@@ -1,4 +1,4 @@
-"""Ray: the same results bit for bit, each once, whatever is killed; one cluster of two workers for the whole file, on loopback."""
+"""Ray: the same results bit for bit, each once, whatever is killed; on the cluster of two workers that conftest.py starts on loopback."""
 
 import json
 import os
@@ -26,17 +26,6 @@ from recbayes.types import UserError
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'recbayes[ray]'")
 MAIN = "from recbayes.cli import main; main()"
-
-
-@pytest.fixture(scope="module")
-def ray_engine():
-    """Two workers on a cluster of their own, which is ended with the tests of this file."""
-    engine = rb.engine("ray", workers=2)
-    yield engine
-    engine.close()
-    import ray
-
-    assert not ray.is_initialized()
 
 
 @pytest.fixture(scope="module")

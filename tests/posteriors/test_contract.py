@@ -16,8 +16,9 @@ from small import network, whole
 
 import recbayes as rb
 import recbayes.posteriors
-from recbayes.posteriors import Network
+from recbayes.posteriors import Network, base
 from recbayes.training import Rows, batches, compiled_step
+from recbayes.workers import cut, part_of
 
 
 class Case(NamedTuple):
@@ -140,3 +141,19 @@ def test_draws_go_into_a_graph(name: str) -> None:
     inputs = whole(rows).inputs
     graph = tf.function(lambda x: posterior.outputs(net, weights, x))
     np.testing.assert_allclose(graph(inputs), posterior.outputs(net, weights, inputs), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["map", "last_layer_variational", "mc_dropout", "mean_field", "epinet", "ensemble"])
+def test_parts_of_a_step_add_up_to_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N workers must take the steps of one, random numbers included: loss and gradients of three parts sum to the whole batch's."""
+    case = CASES[name]
+    net, rows = network(case.model, page=name in ("map", "ensemble"))
+    state, batch, seen = case.posterior.init(net, SEED), whole(rows), list[list[Any]]()
+    cuts = [cut(rows.segments, rank, 3) for rank in range(3)]
+    parts = [part_of(batch, tf.constant([*mine.rows, *mine.groups]), tf.constant(mine.weight, tf.float32)) for mine in cuts]
+    monkeypatch.setattr(base, "summed", lambda tensors: seen.append([np.asarray(t) for t in tensors]) or list(tensors))
+    for one in [batch, *parts]:
+        case.posterior.update(net, state, one, SEED, tf.constant(0.01))
+    for total, *each in zip(*seen, strict=True):
+        np.testing.assert_allclose(sum(each), total, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(total).max())))
+    assert len(seen) == 4

@@ -1,0 +1,151 @@
+"""Training on several workers: whole groups, the steps of one worker, and the same weights whoever is killed. Two processes on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import small
+import tensorflow as tf
+import yaml
+from helpers import recbayes
+from small import network
+
+import recbayes as rb
+from recbayes.engine import engine
+from recbayes.pipelines.engines import trainers
+from recbayes.training import Schedule, train
+from recbayes.types import UserError
+from recbayes.workers import cut, must_agree, stepping, taken_by
+
+ROUNDING = 1e-5
+"""Of weights and log likelihoods near 1, after a few dozen float32 steps whose sums are taken in another order."""
+
+
+def flat(state: Any) -> list[Any]:
+    return [np.asarray(tensor) for tensor in tf.nest.flatten(state)]
+
+
+def members() -> list[psutil.Process]:
+    """Processes of teams that this process's Ray has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.name().startswith("ray::Member") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_every_row_is_one_workers_and_groups_stay_whole(workers: int) -> None:
+    """A group cut in two would learn two page effects; a row left out, or taken twice, would bias the weights."""
+    generator = np.random.default_rng(workers)
+    for groups in (1, 2, 6, 40):
+        segments = np.repeat(np.arange(groups), generator.integers(1, 9, groups))
+        parts = [cut(segments, rank, workers) for rank in range(workers)]
+        mine = [part for part in parts if part.weight > 0]
+        assert [part.rows[0] for part in mine] == [0, *(part.rows[1] for part in mine[:-1])]
+        assert mine[-1].rows[1] == len(segments)
+        for part in parts:
+            assert set(segments[slice(*part.rows)]) == set(range(*part.groups)), "a worker has no rows, or a part of a group"
+            assert np.isin(segments, range(*part.groups)).sum() == part.rows[1] - part.rows[0]
+        assert sum(part.weight for part in parts) == pytest.approx(1.0)
+        assert max(part.rows[1] - part.rows[0] for part in mine) <= len(segments) / workers + 8
+
+
+def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tmp_path: Path) -> None:
+    """kill -9 of a worker in mid-training: training goes on from the last checkpoint to the weights of an undisturbed run, bit for bit.
+
+    Those are one worker's up to rounding. (That all workers have the same weights is checked whenever a state is handed back.) The last
+    batch has one group, so that one worker has none.
+    """
+    net, rows = network(rows=36)
+    schedule = Schedule(epochs=4, batch_size=16, patience=2)
+
+    def held_out(state: Any) -> float:
+        return -float(len(judged.append(state) or judged))  # the first epoch is the best: training stops after the third
+
+    judged: list[Any] = []
+    one = train(net, rb.map(), rows, schedule, held_out=held_out)
+    killed, kept = list[int](), list[float]()
+
+    def kill(done: int, of: int, figures: dict[str, float]) -> None:
+        if done == 2:
+            kept.append((tmp_path / "state.npz").stat().st_mtime)
+            killed.append(members()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    with ray_engine.team(2) as team:
+        judged.clear()
+        two = train(net, rb.map(), rows, schedule, held_out=held_out, stepper=taken_by(team))
+        judged.clear()
+        again = train(
+            net, rb.map(), rows, schedule, held_out=held_out, stepper=taken_by(team), checkpoint=tmp_path, checkpoint_steps=2, progress=kill
+        )
+        assert killed
+        assert killed[0] not in {process.pid for process in members()}
+    for a, b, c in zip(flat(one.state), flat(two.state), flat(again.state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING)
+        np.testing.assert_array_equal(b, c)
+    assert [len(t.history) for t in (one, two, again)] == [3, 3, 3]
+    assert [t.best_epoch for t in (one, two, again)] == [1, 1, 1]
+    assert [r["loss"] for r in two.history] == [r["loss"] for r in again.history]
+    np.testing.assert_allclose([r["loss"] for r in one.history], [r["loss"] for r in two.history], rtol=ROUNDING)
+    until = time.monotonic() + 60
+    while members() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not members(), "workers outlived the training that started them"
+
+
+def test_the_command_trains_on_two_workers(ray_engine: Any, tmp_path: Path) -> None:
+    """`train.workers=2` is all that a config needs: the figures of one worker up to rounding, and progress as ever."""
+    small.frame(groups=24).to_parquet(tmp_path / "log.parquet")
+    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
+    config = {
+        "log": {"path": str(tmp_path / "log.parquet"), "columns": columns},
+        "features": [{"name": "image", "kind": "categorical"}],
+        "model": "linear",
+        "posterior": "map",
+        "density": {"kind": "beta_mixture", "components": 1, "group_effect": False},
+        "train": {"epochs": 2, "batch_size": 32, "held_out": 0.0, "oov_share": 0.0},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with ray_engine.team(2):  # the cluster is there, its workers leave their CPUs
+        found = [recbayes("train", tmp_path / "config.yaml", "--out", tmp_path / f"{n}", f"train.workers={n}") for n in (1, 2)]
+    assert [done.exit_code for done in found] == [0, 0], found[1].stderr
+    figures = [json.loads((tmp_path / f"{n}" / "calibration.json").read_text())["log_likelihood_per_row"] for n in (1, 2)]
+    assert figures[0] == pytest.approx(figures[1], rel=ROUNDING)
+    assert len((tmp_path / "2" / "training.csv").read_text().splitlines()) == 3
+
+
+def test_a_training_that_cannot_be_shared_says_so() -> None:
+    """Each mistake before anything is started, with its mend."""
+    log = small.log(groups=3)
+    given = {"features": small.features()[1:2], "group_effect": "page"}
+    with pytest.raises(UserError, match=r"workers is 4, but the log has 3 groups.*train\.workers=3"):
+        rb.fit(log, **given, workers=4)
+    with pytest.raises(UserError, match="workers is 0"):
+        rb.fit(log, **given, workers=0)
+    with pytest.raises(UserError, match="a step has 1 rows"):
+        rb.fit(log, **given, workers=2, batch_size=1)
+    with pytest.raises(UserError, match=r"engine local is this process alone.*engine='ray'"), stepping(2, engine("local")):
+        pass
+    config = rb.config.parse({"log": {"path": "x", "columns": {}}, "train": {"workers": 2}, "runtime": {"device": "gpu"}})
+    with pytest.raises(UserError, match="workers compute on CPUs"):
+        trainers(config)
+
+
+def test_a_posterior_whose_steps_are_not_summed_is_refused() -> None:
+    """One of the user's own that takes its gradients itself would train as many different models as there are workers, in silence."""
+    must_agree("mine", ["same", "same"])
+    with pytest.raises(UserError, match=r"posterior mine can't be trained on several.*descend"):
+        must_agree("mine", ["same", "other"])
