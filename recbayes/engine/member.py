@@ -23,15 +23,16 @@ class Member:
         self._strategy: Any = None
         self._rank = 0
 
-    def start(self, versions: Mapping[str, str], settings: Mapping[str, str], path: Sequence[str], threads: int) -> str:
+    def start(self, versions: Mapping[str, str], settings: Mapping[str, str], path: Sequence[str], threads: int, skip: bool) -> str:
         """Imports TensorFlow (see `Worker.start`).
 
         Returns: HOST:PORT where the others will find it.
         """
         import ray
 
-        Worker().start(versions, settings, path, threads)
-        host = ray.util.get_node_ip_address()
+        Worker().start(versions, settings, path, threads, skip)
+        here = ray.get_runtime_context().get_node_id()
+        host = next(node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == here)  # the loopback, on a cluster of one's own
         with socket.socket() as free:
             free.bind((host, 0))
             return f"{host}:{free.getsockname()[1]}"

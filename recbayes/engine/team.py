@@ -16,6 +16,7 @@ from typing import Any
 from recbayes.engine.cluster import own
 from recbayes.engine.member import Lost, Member
 from recbayes.engine.worker import settings_here, versions_here
+from recbayes.runtime import optimizer_skipped
 from recbayes.types import UserError
 
 LOSSES = 5
@@ -73,7 +74,7 @@ class Team:
 
         made = ray.remote(num_cpus=self._cpus, max_restarts=0, scheduling_strategy="SPREAD")(Member)
         self._actors = [made.remote() for _ in range(self.size)]
-        about = versions_here(), settings_here(), sys.path, self._cpus
+        about = versions_here(), settings_here(), sys.path, self._cpus, optimizer_skipped()
         addresses = self._all([actor.start.remote(*about) for actor in self._actors], MEETS_IN)
         self._all([actor.meet.remote(addresses, rank) for rank, actor in enumerate(self._actors)], MEETS_IN)
         self._held()
@@ -90,9 +91,8 @@ class Team:
             while waiting:
                 done, waiting = ray.wait(waiting, num_returns=1, timeout=seconds)
                 if not done:
-                    raise UserError(
-                        f"engine: {self.size} workers did not start in {seconds:.0f} seconds. Are the cluster's CPUs all taken?"
-                    )
+                    mend = "Are the cluster's CPUs all taken? Another engine that is open keeps its own: pass it on as `engine`."
+                    raise UserError(f"engine: {self.size} workers did not start in {seconds:.0f} seconds. {mend}")
                 ray.get(done)
             return ray.get(promises)
         except ray.exceptions.RayTaskError as failed:
