@@ -153,12 +153,24 @@ def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Dra
 def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) -> Tensor:
     """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
     layers = find_layers(network.model)
-    features, ids, own = run_once(network, layers, weights.weights, inputs)
-    moved = own[:, None] + tf.einsum("nh,shp->nsp", features, weights.head)  # draws within rows: one matrix product
+    head, wide = whole_draws(network, layers, weights)
+    features, ids = into_layers(network, layers, weights.weights, inputs)
+    draws, width, size = head.shape
+    moved = tf.matmul(features, tf.reshape(tf.transpose(head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
     if layers.wide:
-        shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, weights.wide, ids, strict=True)])  # [N, S]
-        moved += shift[:, :, None] * on_location(layers)
-    return tf.transpose(moved, (1, 0, 2))
+        shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, wide, ids, strict=True)])  # [N, S]
+        moved += tf.reshape(repeated(shift, layers), [-1, draws * size])
+    return tf.transpose(tf.reshape(moved, [-1, draws, size]), (1, 0, 2))
+
+
+def repeated(shift: Tensor, layers: Layers) -> Tensor:
+    """Shifts as what they add to each output: [N, S] -> [N S / n, n P], n of them a row.
+
+    A product with n rows of `on_location` along a diagonal: a broadcast over so few outputs takes three times as long.
+    """
+    together = math.gcd(shift.shape[1], 8)
+    diagonal = tf.eye(together)[:, :, None] * on_location(layers)  # [n, n, P]
+    return tf.matmul(tf.reshape(shift, [-1, together]), tf.reshape(diagonal, [together, -1]))
 
 
 class Constants(NamedTuple):
@@ -172,10 +184,8 @@ class Constants(NamedTuple):
 def folded(network: base.Network, weights: Draws) -> base.Folded:
     """`outputs` as one matrix product of the features and one lookup a wide layer."""
     layers = find_layers(network.model)
-    own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
-    head = tf.concat([own[id(layers.head.kernel)], own[id(layers.head.bias)][None]], 0) + weights.head  # [S, H + 1, P]
+    head, wide = whole_draws(network, layers, weights)
     size, rows = layers.head.units, tf.reshape(tf.transpose(head, (2, 0, 1)), [-1, head.shape[1]])
-    wide = tuple(own[id(layer.trainable_variables[0])] + moved for layer, moved in zip(layers.wide, weights.wide, strict=True))
 
     def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
         seen = base.call_model(layers.below, constants.below, inputs)
@@ -187,6 +197,13 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
         return tf.stack(parts)  # [P, S, N]
 
     return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, wide), run)
+
+
+def whole_draws(network: base.Network, layers: Layers, weights: Draws) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The head's draws with the MAP in them, [S, H + 1, P]; those of the wide weights, [V, S] a wide layer."""
+    own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
+    head = tf.concat([own[id(layers.head.kernel)], own[id(layers.head.bias)][None]], 0) + weights.head
+    return head, tuple(own[id(layer.trainable_variables[0])] + moved for layer, moved in zip(layers.wide, weights.wide, strict=True))
 
 
 def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:
