@@ -74,6 +74,22 @@ def plain(column: Any, name: str) -> pa.Array:
     return column
 
 
+def primitive(column: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """The values [N] of an array of numbers as they lie in memory, anything where a null is; uint8 [N], 1 where there is a value.
+
+    >>> values, there = primitive(pa.array([5, None], pa.int32()))
+    >>> int(values[0]), there.tolist()
+    (5, [1, 0])
+    """
+    valid, values = column.buffers()
+    rows = slice(column.offset, column.offset + len(column))
+    there = None
+    if column.null_count:
+        there = np.unpackbits(np.frombuffer(valid, np.uint8), count=rows.stop, bitorder="little")[rows]
+    kind = np.dtype(column.type.to_pandas_dtype())
+    return np.frombuffer(values, kind, count=rows.stop)[rows] if len(column) else np.zeros(0, kind), there
+
+
 def _from_python(column: Any, name: str) -> pa.Array:
     values = column if hasattr(column, "dtype") else np.asarray(column, dtype=object)
     try:
