@@ -128,7 +128,7 @@ def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[
     part = source.parts[piece.part]
     names = tuple(dict.fromkeys([*roles, *features]))
     inside = [name for name in names if name not in part.keys]
-    table = _rows(part, piece, inside, _opened(part, [name for name in features if name in inside and name not in roles]))
+    table = _rows(part, piece, inside, _opened(part, piece, [name for name in features if name in inside and name not in roles]))
     columns = []
     for name in names:
         kind = source.schema.field(name).type
@@ -146,7 +146,7 @@ def each_column(source: Source, piece: Piece, names: Sequence[str]) -> Iterator[
     Raises: UserError for a file that is damaged or gone.
     """
     part = source.parts[piece.part]
-    file = _opened(part, [name for name in names if name not in part.keys])
+    file = _opened(part, piece, [name for name in names if name not in part.keys])
     for name in names:
         if name in part.keys:
             yield name, read(source, piece, (), [name]).column(name)
@@ -163,24 +163,34 @@ def must_be_good(stream: Stream, piece: Piece, table: Any, file: str) -> None:
         raise UserError("\n  ".join([f"log: {stream.source} holds rows that cannot be right.", *map(str, faults)]) + f"\n{mend}")
 
 
-def _opened(part: Part, features: Sequence[str]) -> Any:
-    """A part to read rows of; strings among the features come as dictionaries."""
+class _Opened(NamedTuple):
+    """A part's file or table, the row groups that hold a piece, and the piece's first row in them."""
+
+    rows: Any
+    groups: list[int]
+    start: int
+
+
+def _opened(part: Part, piece: Piece, features: Sequence[str]) -> _Opened:
+    """A part to read a piece of; strings among the features come as dictionaries."""
     if isinstance(part.rows, pa.Table):
-        return part.rows
-    strings = [name for name in features if _is_text(part.schema.field(name).type)]
-    with _faults_named(part):
-        return pq.ParquetFile(part.rows.path, metadata=part.rows.metadata, read_dictionary=strings)
-
-
-def _rows(part: Part, piece: Piece, names: Sequence[str], opened: Any) -> Any:
-    """A piece's rows of one file."""
-    if isinstance(opened, pa.Table):
-        return opened.select(list(names)).slice(piece.start, piece.stop - piece.start)
-    ends = np.array([0, *_group_ends(part)])
+        return _Opened(part.rows, [], piece.start)
+    ends, schema = np.array([0, *_group_ends(part)]), part.schema
     first, last = np.searchsorted(ends, piece.start, side="right") - 1, np.searchsorted(ends, piece.stop, side="left")
+    strings = [name for name in features if _is_text(schema.field(name).type)]
     with _faults_named(part):
-        table = opened.read_row_groups(list(range(first, last)), columns=list(names), use_threads=False)
-    return table.slice(piece.start - int(ends[first]), piece.stop - piece.start)
+        file = pq.ParquetFile(part.rows.path, metadata=part.rows.metadata, read_dictionary=strings)
+    return _Opened(file, list(range(first, last)), piece.start - int(ends[first]))
+
+
+def _rows(part: Part, piece: Piece, names: Sequence[str], opened: _Opened) -> Any:
+    """Some columns of a piece's rows, of one file."""
+    rows, groups, start = opened
+    if isinstance(rows, pa.Table):
+        return rows.select(list(names)).slice(start, piece.stop - piece.start)
+    with _faults_named(part):
+        table = rows.read_row_groups(groups, columns=list(names), use_threads=False)
+    return table.slice(start, piece.stop - piece.start)
 
 
 @contextmanager
