@@ -63,7 +63,7 @@ def by_distinct(column: pa.Array, encode: Callable[[pa.Array], np.ndarray]) -> n
 def plain(column: Any, name: str) -> pa.Array:
     """The column as one Arrow array: decoded, unchunked, NaN as null."""
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     if not isinstance(column, pa.Array):
         column = _from_python(column, name)

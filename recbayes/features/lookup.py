@@ -17,8 +17,6 @@ import numpy as np
 from recbayes.types import Array
 
 _ODD = {32: 0x9E3779B1, 64: 0x9E3779B97F4A7C15}
-_CHUNK = 1 << 14
-"""Values looked up at once: what is in between stays in the processor's cache."""
 
 
 class Lookup:
@@ -45,17 +43,12 @@ class Lookup:
 
     def __call__(self, values: Array) -> Array:
         """Ids int32 [N] of integers [N]."""
-        ids = np.empty(len(values), np.int32)
-        for start in range(0, len(values), _CHUNK):
-            self._few(values[start : start + _CHUNK], ids[start : start + _CHUNK])
-        return ids
-
-    def _few(self, values: Array, ids: Array) -> None:
         hashes = self._hashes(values)
         hashes *= self._factors.take(hashes >> self._bucket, mode="clip")  # no index is out of range, so none is clipped
         hashes >>= self._place
-        self._slots.take(hashes, mode="clip", out=ids)
+        ids = self._slots.take(hashes, mode="clip")
         ids *= self._known.take(ids, mode="clip") == values
+        return ids
 
     def _place_all(self, ids: Array) -> None:
         """Tries one factor after the other for all buckets whose values are not placed."""

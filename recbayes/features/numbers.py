@@ -7,6 +7,7 @@ missing numbers one more column is 1 for them (where none had, its weight would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ from recbayes.features.coding import Encoded
 from recbayes.features.feature import Feature
 from recbayes.types import Tensor, UserError
 
-_CHUNK = 1 << 14
-"""Rows coded at once by `codes`."""
+_SMALL = 1 << 14
+"""Counts below this are coded by a table."""
 
 
 class Numbers(tf.Module):
@@ -87,14 +88,40 @@ class Numbers(tf.Module):
 
     def codes(self, column: pa.Array) -> np.ndarray:
         """float32 [N, size]; to float32's rounding where a logarithm is taken, else exactly."""
-        values = self.raw(columns.plain(column, self.feature.name)).reshape(-1, len(self.mean))
-        codes = np.empty((len(values), len(self.mean) + self.indicator), np.float32)
-        for start in range(0, len(values), _CHUNK):
-            self._few(values[start : start + _CHUNK], codes[start : start + _CHUNK])
+        column = columns.plain(column, self.feature.name)
+        codes = np.empty((len(column), len(self.mean) + self.indicator), np.float32)
+        if self.feature.kind == "numeric" and column.type == pa.int32() and self._counts(*columns.primitive(column), codes):
+            return codes
+        values = self.raw(column).reshape(-1, len(self.mean))
+        self._code(values, codes)
         return codes
 
-    def _few(self, values: np.ndarray, codes: np.ndarray) -> None:
-        """Codes of a few rows [M, D], which the processor's cache holds, written into their place."""
+    def _counts(self, values: np.ndarray, there: np.ndarray | None, codes: np.ndarray) -> bool:
+        """Codes of integers [N], most of them small: read from a table. False, and nothing written, where most are not."""
+        others = np.flatnonzero(values.view(np.uint32) >= _SMALL)  # negative ones too
+        if len(others) > len(values) // 8:
+            return False
+        scaled = self._small.take(values, mode="clip")
+        if len(others):
+            self._code(values[others].astype(np.float32)[:, None], few := np.empty((len(others), codes.shape[1]), np.float32))
+            scaled[others] = few[:, 0]
+        if there is not None:
+            bits = scaled.view(np.int32)
+            bits &= -there.astype(np.int32)  # 0 where there is none
+        codes[:, 0] = scaled
+        if self.indicator:
+            codes[:, 1] = 0.0 if there is None else 1 - there
+        return True
+
+    @cached_property
+    def _small(self) -> np.ndarray:
+        """Codes of 0, 1, 2, ..., float32 [_SMALL]."""
+        codes = np.empty((_SMALL, 1 + self.indicator), np.float32)
+        self._code(np.arange(_SMALL, dtype=np.float32)[:, None], codes)
+        return np.ascontiguousarray(codes[:, 0])
+
+    def _code(self, values: np.ndarray, codes: np.ndarray) -> None:
+        """Codes of rows [N, D], written into their place."""
         missing = np.isnan(values)
         coded = _log1p_quick(values) if self.feature.settings.get("log1p") else values
         scaled = np.clip(coded, self.low.astype(np.float32), self.high.astype(np.float32))

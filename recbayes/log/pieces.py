@@ -28,6 +28,8 @@ TABLE_ROWS = 1 << 12
 """Rows of a piece of a table in memory."""
 PIECE_ROWS = 1 << 17
 """Rows of a piece of a file, at most: a larger row group is cut evenly, and read once for each of its pieces."""
+COLUMNS = 8
+"""Columns of a piece that are read at once."""
 MOST_GROUP_ROWS = 1 << 16
 """Rows of one group that a step can take at once."""
 
@@ -141,17 +143,18 @@ def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[
 
 
 def each_column(source: Source, piece: Piece, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """A piece's columns one after the other, as `read` gives features; memory holds one.
+    """A piece's columns one after the other, as `read` gives features; memory holds a few.
 
     Raises: UserError for a file that is damaged or gone.
     """
     part = source.parts[piece.part]
     file = _opened(part, piece, [name for name in names if name not in part.keys])
-    for name in names:
-        if name in part.keys:
-            yield name, read(source, piece, (), [name]).column(name)
-        else:
-            yield name, _rows(part, piece, [name], file).column(name)
+    for name in (name for name in names if name in part.keys):
+        yield name, read(source, piece, (), [name]).column(name)
+    inside = [name for name in names if name not in part.keys]
+    for first in range(0, len(inside), COLUMNS):
+        some = inside[first : first + COLUMNS]
+        yield from zip(some, _rows(part, piece, some, file).columns)
 
 
 def must_be_good(stream: Stream, piece: Piece, table: Any, file: str) -> None:
