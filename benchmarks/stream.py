@@ -4,8 +4,9 @@
 
 The log is made here: numbers with a long tail and a tenth of nulls, categories as hashes of 32 bits, from 10 to 100,000 of them a
 column, row groups of 122,880 rows, eight to a file. A larger log is a folder of links to that file, so that 100 million rows take no disk.
-Each size has a process of its own, which fits the encoder (to the first --fit-rows rows; 0: all) and then goes through one epoch in shuffled
-batches of 4,096 rows. Its peak is that of the whole process, TensorFlow and all. In the same process, for comparison: what Python weighed
+Each size has a process of its own, which fits the encoder (to the first --fit-rows rows; 0: all) and then goes through one epoch in
+shuffled batches of 4,096 rows. Its peak is that of the whole process, TensorFlow and all.
+In the same process, for comparison: what Python weighed
 before it began; pyarrow reading the same columns in as many threads and doing nothing with them, the floor; encoding rows that are in
 memory, on one core; and the straightforward way: pyarrow reads batches and the encoder's TensorFlow operations code them, as of a log in
 memory.
