@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
-from recbayes.pipelines.inputs import logs, whole_log
+from recbayes.pipelines.inputs import logs, of_rows, whole_log
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -42,7 +42,7 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     aside = sum(table.num_rows for table in bad)
     if aside:
         pq.write_table(pa.concat_tables(bad, promote_options="default"), folder.output("quarantine.parquet"))
-    rows = f"{len(log):,} rows" + f" ({aside:,} bad ones in quarantine.parquet)" * bool(aside)
+    rows = f"{len(log):,} rows{of_rows(config)}" + f" ({aside:,} bad ones in quarantine.parquet)" * bool(aside)
     lines = [
         f"  {finding.severity} {finding.check}: {finding.message}" for finding in audit.findings if finding.severity in ("warn", "fail")
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import recbayes as rb
 from recbayes.config import Compare, Config
-from recbayes.pipelines.inputs import features, logs
+from recbayes.pipelines.inputs import features, logs, must_be_whole
 from recbayes.pipelines.players import player, world
 from recbayes.types import UserError
 
@@ -39,6 +39,7 @@ def check_section(config: Config) -> None:
 
 def problems(config: Config) -> tuple[Any, Any]:
     """The config's problem, and the small one on the newest training groups or None."""
+    must_be_whole(config, "compare")
     train, test = logs(config)
     whole, section = rb.Problem(train, test, _settings(config, features(config), config)), section_of(config).small
     if section is None:

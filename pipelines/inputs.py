@@ -7,11 +7,12 @@ from typing import Any
 
 import recbayes as rb
 from recbayes.config import Config, LogSection
+from recbayes.log.sample import sample_of
 from recbayes.types import UserError
 
 
 def whole_log(config: Config) -> Any:
-    """The log at log.path, with the columns that the features need."""
+    """The log at log.path, with the columns that the features need; of a log that is streamed, some row groups of it."""
     return _read(config.log, config.log.path, _columns(config))
 
 
@@ -22,9 +23,30 @@ def logs(config: Config) -> tuple[Any, Any]:
     return _split(config.log, _columns(config), config.seed)
 
 
+def training_rows(config: Config) -> Any:
+    """What the model is trained on: the training log, or all of log.path as a stream."""
+    if not config.log.stream:
+        return logs(config)[0]
+    roles = config.log.columns.model_dump()
+    return rb.stream_log(config.log.path, **roles, features=_columns(config), reward_range=config.log.reward_range)
+
+
+def of_rows(config: Config) -> str:
+    """How much of log.path all else looks at, where it is streamed: " of 10,000,000"; else nothing."""
+    return f" of {training_rows(config).rows:,}, some random row groups (log.stream)" if config.log.stream else ""
+
+
+def must_be_whole(config: Config, what: str) -> None:
+    """UserError where a stage needs all rows of log.path and they stay on disk."""
+    if config.log.stream:
+        raise UserError(f"{what} takes all rows of {config.log.path} at once, and log.stream leaves them on disk. Set log.stream to false")
+
+
 def judged_log(config: Config, test_only: bool) -> Any:
     """The log that policies are judged on, or its test rows, with the columns that the evaluation looks at."""
     assert config.evaluate is not None
+    if not test_only:
+        must_be_whole(config, "evaluate (evaluate.rows=test would not):")
     names = tuple(dict.fromkeys([*_columns(config), *config.evaluate.given, *filter(None, [config.evaluate.decision])]))
     if config.log.test_path is not None and test_only:
         return _read(config.log, config.log.test_path, names)
@@ -40,7 +62,8 @@ def features(config: Config) -> list[Any]:
 
 @cache
 def _read(log: LogSection, path: str, names: tuple[str, ...]) -> Any:
-    return rb.read_log(path, **log.columns.model_dump(), features=names, reward_range=log.reward_range, on_bad_rows=log.on_bad_rows)
+    source = sample_of(path) if log.stream and path == log.path else path
+    return rb.read_log(source, **log.columns.model_dump(), features=names, reward_range=log.reward_range, on_bad_rows=log.on_bad_rows)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Train: the click model, fitted on the training rows and held against the test rows."""
+"""Train: the click model, fitted on the training rows (in memory, or in a stream) and held against the test rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.engines import trainers
-from recbayes.pipelines.inputs import features, logs
+from recbayes.pipelines.inputs import features, logs, of_rows, training_rows
 from recbayes.run_folder import RunFolder
 
 READS = ("log", "features", "model", "density", "posterior", "train", "calibration", "findings", "seed")
@@ -41,7 +41,9 @@ def check(config: Config) -> None:
 def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     """Writes model/, training.csv, predictions.parquet, calibration.json and findings.json."""
     train, test = logs(config)
-    fitted = fit(config, train, folder.checkpoints, console)
+    if config.log.stream:
+        console.say(f"note     baselines and findings look at {len(train):,} rows{of_rows(config)}; the model is trained on all")
+    fitted = fit(config, training_rows(config), folder.checkpoints, console)
     for warning in fitted.warnings:
         console.say(f"warning  {warning}")
     fitted.save(folder.output("model"))

@@ -121,10 +121,24 @@ class LogSection(Section):
 
     path: str = Field(description="Parquet file, folder or glob, or example:upworthy, example:open_bandit")
     test_path: str | None = Field(None, description="a separate test log; replaces the split")
+    stream: bool = Field(
+        False, description="train on log.path without holding it in memory; needs test_path, and all else sees some random row groups"
+    )
     columns: Columns = Field(description="roles")
     split: Split = Field(Split(), description="training and test rows")
     reward_range: tuple[float, float] | None = Field(None, description="smallest and largest value that a reward can take")
     on_bad_rows: Literal["fail", "quarantine"] = Field("fail", description="stop, or set bad rows aside in the run folder and say how many")
+
+    @model_validator(mode="after")
+    def _can_stream(self) -> Self:
+        wanting = {
+            "test_path": "a log that stays on disk is not split: name a separate test log" if self.test_path is None else None,
+            "on_bad_rows": "a stream stops at a bad row; set bad rows aside with rb.aggregate" if self.on_bad_rows != "fail" else None,
+        }
+        found = [(name, f"{mend} (log.stream is true)") for name, mend in wanting.items() if mend]
+        if self.stream and found:
+            raise PydanticCustomError("plugin", "cannot stream", {"faults": found})
+        return self
 
 
 class Audit(Section):

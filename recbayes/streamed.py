@@ -24,14 +24,15 @@ import pyarrow as pa
 import tensorflow as tf
 
 from recbayes.features import Encoder, columns
-from recbayes.log.pieces import Piece, must_be_good, new_groups, read, source_of
+from recbayes.features.coding import Encoded
+from recbayes.log.pieces import Piece, each_column, must_be_good, new_groups, read, source_of
 from recbayes.log.stream import Stream
 from recbayes.posteriors.base import Batch, Network
 from recbayes.training import Rows, Schedule
 from recbayes.types import Array, Tensor
 
-WINDOW_ROWS = 1 << 18
-"""Rows shuffled together: some 40 MB of 40 features."""
+WINDOW_ROWS = 1 << 17
+"""Rows shuffled together: some 25 MB of 40 features."""
 THREADS = 2
 """Windows that are read and encoded at once."""
 _LARGEST = 0x7FFFFFFF
@@ -47,11 +48,23 @@ class Counted(NamedTuple):
     clusters: Array
 
 
-class Window(NamedTuple):
-    """Encoded rows in the order in which they are trained on: inputs, each [N, ...], and their counts."""
+class Block(NamedTuple):
+    """Encoded features of one type and shape: values [F, N, ...], a row of memory each, so that one copy hands all to TensorFlow."""
 
-    inputs: dict[str, Array]
+    names: tuple[str, ...]
+    values: Array
+
+
+class Window(NamedTuple):
+    """Encoded rows in the order in which they are trained on, and their counts."""
+
+    blocks: tuple[Block, ...]
     counted: Counted
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """Each feature's [N, ...]."""
+        return {name: value for block in self.blocks for name, value in zip(block.names, block.values)}
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Batches of about `size` rows, of whole groups in their order."""
@@ -62,7 +75,7 @@ class Window(NamedTuple):
         for (group, row), (to_group, to_row) in pairwise(cuts):
             some = slice(row, to_row)
             yield Batch(
-                {name: tf.constant(value[some]) for name, value in self.inputs.items()},
+                dict(chain.from_iterable(zip(names, tf.unstack(tf.constant(values[:, some]))) for names, values in self.blocks)),
                 tf.constant(clicks[some]),
                 tf.constant(impressions[some]),
                 tf.constant(segments[some] - segments[row]),
@@ -71,7 +84,7 @@ class Window(NamedTuple):
             )
 
     def ordered(self, groups: Array, *, keep: bool) -> Window:
-        """Some groups in an order, counted anew; without `keep` each array of this window is given up once it is copied."""
+        """Some groups in an order, counted anew; without `keep` they are written over this window's rows."""
         clicks, impressions, segments, numbers, clusters = self.counted
         sizes = np.bincount(segments, minlength=len(numbers))
         starts, many = (np.cumsum(sizes) - sizes)[groups], sizes[groups]
@@ -79,8 +92,23 @@ class Window(NamedTuple):
         rows = np.repeat(starts - ends + many, many) + np.arange(ends[-1] if len(ends) else 0)
         fresh = np.repeat(np.arange(len(groups), dtype=np.int32), many)
         counted = Counted(clicks[rows], impressions[rows], fresh, numbers[groups], clusters[groups])
-        taken = self.inputs.__getitem__ if keep else self.inputs.pop
-        return Window({name: np.take(taken(name), rows, axis=0) for name in list(self.inputs)}, counted)
+        if keep:
+            return Window(tuple(block._replace(values=np.take(block.values, rows, axis=1)) for block in self.blocks), counted)
+        for _, values in self.blocks:
+            room = np.empty_like(values[0, : len(rows)])
+            for value in values:
+                value[: len(rows)] = np.take(value, rows, axis=0, out=room, mode="clip")  # no row is out of range, so none is clipped
+        return Window(tuple(block._replace(values=block.values[:, : len(rows)]) for block in self.blocks), counted)
+
+
+def blocks_of(specs: Mapping[str, Encoded], rows: int) -> tuple[Block, ...]:
+    """Room for rows, features of one type and shape together."""
+    shapes = {name: (s.kind == "dense", {"ids": (), "bag": (s.length,), "dense": (s.size,)}[s.kind]) for name, s in specs.items()}
+    return tuple(
+        Block(names := tuple(name for name in shapes if shapes[name] == (dense, shape)), np.empty((len(names), rows, *shape), kind))
+        for dense, shape in dict.fromkeys(shapes.values())
+        for kind in (np.float32 if dense else np.int32,)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,21 +129,30 @@ class Streamed:
 
     def first(self) -> Batch:
         """A row of zeros."""
-        shapes = {name: [1] if s.kind == "ids" else [1, s.length if s.kind == "bag" else s.size] for name, s in self.encoder.specs.items()}
-        inputs = {n: np.zeros(shapes[n], np.float32 if s.kind == "dense" else np.int32) for n, s in self.encoder.specs.items()}
         none, one = np.zeros(1, np.int32), np.ones(1, np.float32)
-        return next(Window(inputs, Counted(0 * one, one, none, none, none)).batches(1))
+        blocks = blocks_of(self.encoder.specs, 1)
+        for block in blocks:
+            block.values[:] = 0
+        return next(Window(blocks, Counted(0 * one, one, none, none, none)).batches(1))
 
     def epoch(self, schedule: Schedule, epoch: int, start: tuple[int, int]) -> Iterator[tuple[Batch, tuple[int, int]]]:
         """The windows' batches, each window's followed by the random share of its groups with categories hidden."""
         order = np.random.default_rng((schedule.seed, epoch)).permutation(len(self.pieces))
-        windows = self._windows([self.pieces[i] for i in order])[start[0] :]
-        jobs = [partial(self._shuffled, window, schedule, epoch, number) for number, window in enumerate(windows, start[0])]
-        for number, parts in enumerate(ahead(jobs, self.threads), start[0]):
+        windows = self._windows([self.pieces[i] for i in order])
+        spare: list[tuple[Block, ...]] = []
+        most = max(map(rows_of, windows))
+
+        def shuffled(number: int) -> tuple[list[Window], tuple[Block, ...]]:
+            room = spare.pop() if spare else blocks_of(self.encoder.specs, most)
+            return self._shuffled(windows[number], room, schedule, (epoch, number)), room
+
+        jobs = [partial(shuffled, number) for number in range(start[0], len(windows))]
+        for number, (parts, room) in enumerate(ahead(jobs, self.threads), start[0]):
             batches = chain.from_iterable(part.batches(schedule.batch_size) for part in parts)
             done = start[1] if number == start[0] else 0
             for taken, batch in enumerate(islice(batches, done, None), done + 1):
                 yield batch, (number, taken)
+            spare.append(room)  # all of it is copied to tensors; memory that is fresh costs a tenth of the time
 
     def once(self, size: int) -> Iterator[Batch]:
         """Every row, in the files' order."""
@@ -136,15 +173,15 @@ class Streamed:
 
     def rows(self) -> Rows:
         """All rows, encoded, in memory: of few pieces."""
-        whole = joined([self._encoded(window) for window in self._windows(self.pieces)])
+        whole = self._encoded(self.pieces)
         counted = whole.counted
         return Rows(whole.inputs, counted.clicks, counted.impressions, counted.segments, counted.clusters[counted.segments])
 
-    def counted(self, piece: Piece, table: Any | None = None) -> Counted:
-        """A piece's clicks and groups; `table` holds its roles where it is read already."""
+    def counted(self, piece: Piece) -> Counted:
+        """A piece's clicks and groups."""
         roles = self.stream.columns
         source = source_of(self.stream)
-        table = read(source, piece, tuple(roles.roles.values())) if table is None else table
+        table = read(source, piece, tuple(roles.roles.values()))
         must_be_good(self.stream, piece, table, source.parts[piece.part].file)
         clicks = _float32(table, roles.clicks)
         impressions = np.ones_like(clicks) if roles.impressions is None else _float32(table, roles.impressions)
@@ -159,18 +196,22 @@ class Streamed:
         name = roles.cluster or (roles.group if self.group is None else None)
         return Counted(clicks, impressions, segments, numbers, numbers if name is None else hashed(table.column(name))[begins])
 
-    def _encoded(self, window: Sequence[Piece]) -> Window:
-        """The rows of some pieces, in order."""
-        return joined([self._piece(piece) for piece in window])
+    def _encoded(self, window: Sequence[Piece], room: tuple[Block, ...] | None = None) -> Window:
+        """The rows of some pieces, in order: a column at a time is read and encoded into its place."""
+        source, codings = source_of(self.stream), self.encoder.codings
+        rows, row = rows_of(window), 0
+        room = blocks_of(self.encoder.specs, rows) if room is None else room
+        whole = Window(tuple(block._replace(values=block.values[:, :rows]) for block in room), joined_counts([*map(self.counted, window)]))
+        inputs = whole.inputs
+        for piece in window:
+            place = slice(row, row := row + piece.stop - piece.start)
+            for name, column in each_column(source, piece, tuple(codings)):
+                inputs[name][place] = codings[name].codes(columns.kept(column))
+        return whole
 
-    def _piece(self, piece: Piece) -> Window:
-        roles = tuple(self.stream.columns.roles.values())
-        table = read(source_of(self.stream), piece, roles, tuple(self.encoder.codings))
-        return Window(self.encoder.codes(table), self.counted(piece, table))
-
-    def _shuffled(self, pieces: Sequence[Piece], schedule: Schedule, epoch: int, number: int) -> list[Window]:
-        """A window's rows in random order, and some of them once more with categories hidden."""
-        window, generator = self._encoded(pieces), np.random.default_rng((schedule.seed, epoch, number))
+    def _shuffled(self, pieces: Sequence[Piece], room: tuple[Block, ...], schedule: Schedule, which: tuple[int, int]) -> list[Window]:
+        """A window's rows in random order, and some of them once more with categories hidden. which: the epoch, and the window's number."""
+        window, generator = self._encoded(pieces, room), np.random.default_rng((schedule.seed, *which))
         order = generator.permutation(len(window.counted.numbers))
         if self.negative_share < 1.0:
             clicked = np.bincount(window.counted.segments, window.counted.clicks, minlength=len(order)) > 0
@@ -179,7 +220,9 @@ class Streamed:
         if not share or not any(spec.kind == "ids" for spec in self.encoder.specs.values()):
             return [window.ordered(order, keep=False)]
         again = window.ordered(order[generator.permutation(len(order))[:share]], keep=True)
-        again = again._replace(inputs=self.encoder.hidden(again.inputs, (schedule.seed, epoch, number)))
+        hidden = self.encoder.hidden(again.inputs, (schedule.seed, *which))
+        for name, value in again.inputs.items():
+            value[:] = hidden[name]
         return [window.ordered(order, keep=False), again]
 
     def _windows(self, pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -195,12 +238,9 @@ class Streamed:
         return windows
 
 
-def joined(windows: Sequence[Window]) -> Window:
-    """The rows of several windows as one; their arrays are given up one by one, so that memory never holds all twice."""
-    if len(windows) == 1:
-        return windows[0]
-    inputs = {name: np.concatenate([window.inputs.pop(name) for window in windows]) for name in list(windows[0].inputs)}
-    return Window(inputs, joined_counts([window.counted for window in windows]))
+def rows_of(pieces: Sequence[Piece]) -> int:
+    """How many rows some pieces have."""
+    return sum(piece.stop - piece.start for piece in pieces)
 
 
 def joined_counts(counts: Sequence[Counted]) -> Counted:

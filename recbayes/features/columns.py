@@ -63,7 +63,7 @@ def by_distinct(column: pa.Array, encode: Callable[[pa.Array], np.ndarray]) -> n
 def plain(column: Any, name: str) -> pa.Array:
     """The column as one Arrow array: decoded, unchunked, NaN as null."""
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     if not isinstance(column, pa.Array):
         column = _from_python(column, name)
@@ -72,6 +72,22 @@ def plain(column: Any, name: str) -> pa.Array:
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     return column
+
+
+def primitive(column: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """The values [N] of an array of numbers as they lie in memory, anything where a null is; uint8 [N], 1 where there is a value.
+
+    >>> values, there = primitive(pa.array([5, None], pa.int32()))
+    >>> int(values[0]), there.tolist()
+    (5, [1, 0])
+    """
+    valid, values = column.buffers()
+    rows = slice(column.offset, column.offset + len(column))
+    there = None
+    if column.null_count:
+        there = np.unpackbits(np.frombuffer(valid, np.uint8), count=rows.stop, bitorder="little")[rows]
+    kind = np.dtype(column.type.to_pandas_dtype())
+    return np.frombuffer(values, kind, count=rows.stop)[rows] if len(column) else np.zeros(0, kind), there
 
 
 def _from_python(column: Any, name: str) -> pa.Array:

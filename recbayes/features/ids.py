@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 from recbayes.features import columns
 from recbayes.features.coding import OOV_ID, Encoded
 from recbayes.features.feature import Feature
+from recbayes.features.lookup import Lookup
 from recbayes.features.spilled import counted
 from recbayes.features.vocabulary import NULL_INTEGER, NULL_STRING, Table, counts, most_frequent, places
 from recbayes.types import Tensor, UserError
@@ -72,8 +74,27 @@ class Ids(tf.Module):
         """Ids int32 [N]; of a dictionary, each of its values is looked up once."""
         if pa.types.is_dictionary(column.type):
             return columns.by_distinct(column, self.codes)
-        values = (_integers if self.integer else columns.strings)(columns.plain(column, self.feature.name), self.feature.name)
-        return places(values, self.known) + (OOV_ID + 1)
+        column = columns.plain(column, self.feature.name)
+        if self.integer:
+            return self._found(column)
+        return places(columns.strings(column, self.feature.name), self.known) + (OOV_ID + 1)
+
+    def _found(self, column: pa.Array) -> np.ndarray:
+        """Ids of integers, in the width in which they come."""
+        narrow = column.type == pa.int32()
+        values, there = columns.primitive(column if narrow else _integers(column, self.feature.name))
+        ids = (self._narrow if narrow else self._wide)(values)
+        if there is not None:
+            ids *= there
+        return ids
+
+    @cached_property
+    def _narrow(self) -> Lookup:
+        return Lookup(self.known.to_numpy(), np.int32)
+
+    @cached_property
+    def _wide(self) -> Lookup:
+        return Lookup(self.known.to_numpy(), np.int64)
 
     def example(self, rows: int) -> np.ndarray:
         """The most frequent values, an unseen one last."""

@@ -7,6 +7,7 @@ missing numbers one more column is 1 for them (where none had, its weight would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ from recbayes.features import columns
 from recbayes.features.coding import Encoded
 from recbayes.features.feature import Feature
 from recbayes.types import Tensor, UserError
+
+_SMALL = 1 << 14
+"""Counts below this are coded by a table."""
 
 
 class Numbers(tf.Module):
@@ -84,18 +88,50 @@ class Numbers(tf.Module):
 
     def codes(self, column: pa.Array) -> np.ndarray:
         """float32 [N, size]; to float32's rounding where a logarithm is taken, else exactly."""
-        values = self.raw(columns.plain(column, self.feature.name)).reshape(-1, len(self.mean))
+        column = columns.plain(column, self.feature.name)
+        codes = np.empty((len(column), len(self.mean) + self.indicator), np.float32)
+        if self.feature.kind == "numeric" and column.type == pa.int32() and self._counts(*columns.primitive(column), codes):
+            return codes
+        values = self.raw(column).reshape(-1, len(self.mean))
+        self._code(values, codes)
+        return codes
+
+    def _counts(self, values: np.ndarray, there: np.ndarray | None, codes: np.ndarray) -> bool:
+        """Codes of integers [N], most of them small: read from a table. False, and nothing written, where most are not."""
+        others = np.flatnonzero(values.view(np.uint32) >= _SMALL)  # negative ones too
+        if len(others) > len(values) // 8:
+            return False
+        scaled = self._small.take(values, mode="clip")
+        if len(others):
+            self._code(values[others].astype(np.float32)[:, None], few := np.empty((len(others), codes.shape[1]), np.float32))
+            scaled[others] = few[:, 0]
+        if there is not None:
+            bits = scaled.view(np.int32)
+            bits &= -there.astype(np.int32)  # 0 where there is none
+        codes[:, 0] = scaled
+        if self.indicator:
+            codes[:, 1] = 0.0 if there is None else 1 - there
+        return True
+
+    @cached_property
+    def _small(self) -> np.ndarray:
+        """Codes of 0, 1, 2, ..., float32 [_SMALL]."""
+        codes = np.empty((_SMALL, 1 + self.indicator), np.float32)
+        self._code(np.arange(_SMALL, dtype=np.float32)[:, None], codes)
+        return np.ascontiguousarray(codes[:, 0])
+
+    def _code(self, values: np.ndarray, codes: np.ndarray) -> None:
+        """Codes of rows [N, D], written into their place."""
         missing = np.isnan(values)
-        coded = np.copysign(np.log1p(np.abs(values)), values) if self.feature.settings.get("log1p") else values
-        codes = np.empty((len(values), len(self.mean) + self.indicator), np.float32)
-        scaled = codes[:, : len(self.mean)]
-        np.clip(coded, self.low.astype(np.float32), self.high.astype(np.float32), out=scaled)
+        coded = _log1p_quick(values) if self.feature.settings.get("log1p") else values
+        scaled = np.clip(coded, self.low.astype(np.float32), self.high.astype(np.float32))
         scaled -= self.mean.astype(np.float32)
         scaled *= (1.0 / self.stddev).astype(np.float32)
-        scaled[missing] = 0.0
+        bits = scaled.view(np.int32)
+        bits &= missing.astype(np.int32) - 1  # 0 where a number is missing, a fifth of the time of scaled[missing] = 0
+        codes[:, : len(self.mean)] = scaled
         if self.indicator:
-            codes[:, -1] = missing.any(1)
-        return codes
+            codes[:, -1] = missing[:, 0] if missing.shape[1] == 1 else missing.any(1)
 
     def example(self, rows: int) -> np.ndarray:
         """From the least to the largest, and far beyond it last."""
@@ -151,6 +187,19 @@ def _log1p_numpy(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
 
 
+def _log1p_quick(values: np.ndarray) -> np.ndarray:
+    """sign(x) log(1 + |x|) in float32, to its rounding; NumPy's log has a vector loop, a fifth of the time of its log1p.
+
+    log(1 + x) = log(u) + (x - (u - 1)) / u to first order in what u = 1 + x lost to rounding.
+    """
+    size = np.minimum(np.abs(values), np.finfo(np.float32).max)
+    one_more = size + np.float32(1.0)
+    lost = size - (one_more - np.float32(1.0))
+    lost /= one_more
+    lost += np.log(one_more)
+    return np.copysign(lost, values, out=lost)
+
+
 def _matrix(column: pa.Array, feature: Feature) -> np.ndarray:
     """Numbers float32 [N, D], missing as NaN."""
     if feature.kind == "numeric":
@@ -178,5 +227,14 @@ def _floats(column: pa.Array, name: str) -> np.ndarray:
         or pa.types.is_null(kind)
     ):
         raise UserError(f"features: column {name!r} is {kind}, not numbers. Use categorical, text or time")
-    numbers = pc.cast(column, pa.int8()) if pa.types.is_boolean(kind) else column
-    return np.asarray(pc.cast(numbers, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64).astype(np.float32)
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.int8())
+    elif pa.types.is_decimal(kind):
+        column = pc.cast(column, pa.float64(), safe=False)
+    numbers = pc.cast(column, pa.float32(), safe=False)
+    if not numbers.null_count or pa.types.is_null(kind):
+        return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float32)
+    values, there = columns.primitive(numbers)
+    bits = there.astype(np.int32) - 1  # type: ignore[union-attr]  # there are nulls
+    bits |= values.view(np.int32)  # all bits set is NaN; a tenth of the time of Arrow's to_numpy
+    return bits.view(np.float32)

@@ -53,10 +53,10 @@ def most_frequent(values: pa.Array, number: np.ndarray, *, min_count: int, limit
 
     At most `limit` of them.
     """
-    kept = np.flatnonzero(number >= min_count)
-    names = values.take(pa.array(kept)).to_pylist()
-    order = sorted(zip((-number[kept]).tolist(), names))
-    return [value for _, value in order[:limit]]
+    often = number >= min_count
+    kept = pa.table({"value": values.filter(pa.array(often)), "rows": number[often]})
+    order: list[Any] = kept.sort_by([("rows", "descending"), ("value", "ascending")]).column("value").slice(0, limit).to_pylist()
+    return order
 
 
 def places(values: pa.Array, known: pa.Array) -> np.ndarray:

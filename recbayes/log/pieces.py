@@ -1,13 +1,15 @@
 """A log on disk in pieces: row groups of its files, none of which cuts a group, to be read in any order.
 
-A piece begins at the first change of group in its row group and ends where the next piece begins, so rows of one group are always in one
-piece. That takes a log whose groups' rows lie together, as `aggregate` writes them; without groups a piece is a row group as it is.
+A large row group is several pieces. A piece begins at the first change of group in its row group and ends where the next piece begins, so
+rows of one group are always in one piece. That takes a log whose groups' rows lie together, as `aggregate` writes them; without groups a
+piece is a row group as it is.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -24,6 +26,10 @@ from recbayes.types import Array, UserError
 
 TABLE_ROWS = 1 << 12
 """Rows of a piece of a table in memory."""
+PIECE_ROWS = 1 << 17
+"""Rows of a piece of a file, at most: a larger row group is cut evenly, and read once for each of its pieces."""
+COLUMNS = 8
+"""Columns of a piece that are read at once."""
 MOST_GROUP_ROWS = 1 << 16
 """Rows of one group that a step can take at once."""
 
@@ -124,7 +130,7 @@ def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[
     part = source.parts[piece.part]
     names = tuple(dict.fromkeys([*roles, *features]))
     inside = [name for name in names if name not in part.keys]
-    table = _rows(part, piece.start, piece.stop, inside, [name for name in features if name not in roles])
+    table = _rows(part, piece, inside, _opened(part, piece, [name for name in features if name in inside and name not in roles]))
     columns = []
     for name in names:
         kind = source.schema.field(name).type
@@ -136,6 +142,21 @@ def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[
     return pa.table(columns, names=list(names))
 
 
+def each_column(source: Source, piece: Piece, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """A piece's columns one after the other, as `read` gives features; memory holds a few.
+
+    Raises: UserError for a file that is damaged or gone.
+    """
+    part = source.parts[piece.part]
+    file = _opened(part, piece, [name for name in names if name not in part.keys])
+    for name in (name for name in names if name in part.keys):
+        yield name, read(source, piece, (), [name]).column(name)
+    inside = [name for name in names if name not in part.keys]
+    for first in range(0, len(inside), COLUMNS):
+        some = inside[first : first + COLUMNS]
+        yield from zip(some, _rows(part, piece, some, file).columns)
+
+
 def must_be_good(stream: Stream, piece: Piece, table: Any, file: str) -> None:
     """UserError for rows that cannot be right."""
     found = bad_rows(table, stream.columns, stream.reward_range)
@@ -145,16 +166,41 @@ def must_be_good(stream: Stream, piece: Piece, table: Any, file: str) -> None:
         raise UserError("\n  ".join([f"log: {stream.source} holds rows that cannot be right.", *map(str, faults)]) + f"\n{mend}")
 
 
-def _rows(part: Part, start: int, stop: int, names: Sequence[str], features: Sequence[str]) -> Any:
-    """Rows of one file."""
+class _Opened(NamedTuple):
+    """A part's file or table, the row groups that hold a piece, and the piece's first row in them."""
+
+    rows: Any
+    groups: list[int]
+    start: int
+
+
+def _opened(part: Part, piece: Piece, features: Sequence[str]) -> _Opened:
+    """A part to read a piece of; strings among the features come as dictionaries."""
     if isinstance(part.rows, pa.Table):
-        return part.rows.select(list(names)).slice(start, stop - start)
-    ends = np.array([0, *_ends(part)])
-    first, last = np.searchsorted(ends, start, side="right") - 1, np.searchsorted(ends, stop, side="left")
-    strings = [name for name in features if name in names and _is_text(part.schema.field(name).type)]
-    try:
+        return _Opened(part.rows, [], piece.start)
+    ends, schema = np.array([0, *_group_ends(part)]), part.schema
+    first, last = np.searchsorted(ends, piece.start, side="right") - 1, np.searchsorted(ends, piece.stop, side="left")
+    strings = [name for name in features if _is_text(schema.field(name).type)]
+    with _faults_named(part):
         file = pq.ParquetFile(part.rows.path, metadata=part.rows.metadata, read_dictionary=strings)
-        table = file.read_row_groups(list(range(first, last)), columns=list(names), use_threads=False)
+    return _Opened(file, list(range(first, last)), piece.start - int(ends[first]))
+
+
+def _rows(part: Part, piece: Piece, names: Sequence[str], opened: _Opened) -> Any:
+    """Some columns of a piece's rows, of one file."""
+    rows, groups, start = opened
+    if isinstance(rows, pa.Table):
+        return rows.select(list(names)).slice(start, piece.stop - piece.start)
+    with _faults_named(part):
+        table = rows.read_row_groups(groups, columns=list(names), use_threads=False)
+    return table.slice(start, piece.stop - piece.start)
+
+
+@contextmanager
+def _faults_named(part: Part) -> Iterator[None]:
+    """A file that is damaged or gone as a UserError."""
+    try:
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         if not os.path.exists(part.rows.path):
             raise UserError(
@@ -164,13 +210,18 @@ def _rows(part: Part, start: int, stop: int, names: Sequence[str], features: Seq
         raise UserError(
             f"log: {part.file} is damaged: {said}. Copy or write it again; a rerun goes on from the last checkpoint."
         ) from error
-    return table.slice(start - int(ends[first]), stop - start)
 
 
 def _ends(part: Part) -> list[int]:
-    """Where each row group of a file ends."""
+    """Where each piece of a file ends that cuts no row group of few rows."""
     if isinstance(part.rows, pa.Table):
         return [min(end + TABLE_ROWS, len(part.rows)) for end in range(0, len(part.rows), TABLE_ROWS)]
+    cuts = ((start, stop, -(-(stop - start) // PIECE_ROWS)) for start, stop in pairwise([0, *_group_ends(part)]))
+    return [start + (stop - start) * (i + 1) // many for start, stop, many in cuts for i in range(many)]
+
+
+def _group_ends(part: Part) -> list[int]:
+    """Where each row group of a file ends."""
     sizes = [part.rows.metadata.row_group(i).num_rows for i in range(part.rows.metadata.num_row_groups)]
     return np.cumsum(sizes, dtype=np.int64).tolist()
 

@@ -95,11 +95,13 @@ class Source:
 
 
 def open_source(source: LogSource) -> Source:
-    """Find the files, read their footers, agree on one schema.
+    """Find the files, read their footers, agree on one schema; a source that is open already is given back.
 
     Raises:
       UserError: no such file, an empty file, not Parquet, or files whose columns disagree.
     """
+    if isinstance(source, Source):
+        return source
     if isinstance(source, (pd.DataFrame, pa.Table)):
         table = pa.Table.from_pandas(source, preserve_index=False) if isinstance(source, pd.DataFrame) else source
         parts = [Part("table", table, {})]

@@ -1,0 +1,77 @@
+"""`log.stream`: a run whose training rows stay on disk, and what it says of the rows that it does look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from helpers import recbayes
+from small import frame
+
+import recbayes as rb
+from recbayes.config import parse
+from recbayes.log.sample import sample_of
+from recbayes.pipelines import inputs
+from recbayes.types import UserError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """1,200 training rows in four files of row groups of 60, 200 test rows, the cheapest model."""
+    made = frame(groups=350)
+    (tmp_path / "days").mkdir()
+    for number in range(4):
+        pq.write_table(
+            pa.Table.from_pandas(made[300 * number : 300 * (number + 1)]), tmp_path / f"days/{number}.parquet", row_group_size=60
+        )
+    made[1200:].to_parquet(tmp_path / "test.parquet")
+    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
+    about = {
+        "log": {"path": str(tmp_path / "days"), "test_path": str(tmp_path / "test.parquet"), "stream": True, "columns": columns},
+        "features": [{"name": "image", "kind": "categorical"}],
+        "model": "linear",
+        "density": {"kind": "point", "group_effect": False},
+        "posterior": "mle",
+        "train": {"epochs": 1, "held_out": 0.0, "batch_size": 256},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(about))
+    return tmp_path / "config.yaml"
+
+
+def test_a_run_trains_on_all_rows_and_looks_at_some(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that fills memory could not be trained on from a config; figures of a part of it would pass for those of all."""
+    monkeypatch.setattr(sample_of, "__kwdefaults__", {"rows": 200, "seed": 0})
+    done = recbayes("train", config, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "240 rows of 1,200, some random row groups (log.stream)" in done.output
+    assert "baselines and findings look at 240 rows of 1,200" in done.output
+    assert rb.load(tmp_path / "run" / "model").record["rows"] == 1200
+    assert json.loads((tmp_path / "run" / "calibration.json").read_text())["coverage"]
+    assert len(pd.read_parquet(tmp_path / "run" / "predictions.parquet")) == 200
+    again = recbayes("train", config, "--out", tmp_path / "run")
+    assert "up to date" in again.output
+
+
+def test_what_needs_all_rows_says_so(config: Path) -> None:
+    """It would silently be made of the few row groups that are looked at."""
+    data = yaml.safe_load(config.read_text())
+    with pytest.raises(UserError, match=r"(?s)log\.test_path: a log that stays on disk is not split.*log\.on_bad_rows: a stream stops"):
+        parse(data, ["log.test_path=null", "log.on_bad_rows=quarantine"])
+    with pytest.raises(UserError, match=r"takes all rows of .*days at once, and log\.stream leaves them on disk"):
+        inputs.must_be_whole(parse(data), "compare")
+
+
+def test_a_sample_is_whole_row_groups_in_their_order(config: Path) -> None:
+    """Rows of one file only would pass for the log; another choice at each call would make each audit another one."""
+    path = config.parent / "days"
+    found = [batch.table.column("item").to_pylist() for batch in sample_of(path, rows=200, seed=3).batches(["item"])]
+    assert [len(items) for items in found] == [60] * 4
+    whole = [batch.table.column("item").to_pylist() for batch in sample_of(path, rows=1200).batches(["item"])]
+    assert [items for items in whole if items in found] == found
+    assert sample_of(path, rows=200, seed=3).fingerprint == sample_of(path, rows=200, seed=3).fingerprint
+    assert sample_of(path, rows=200, seed=3).fingerprint != sample_of(path, rows=200, seed=4).fingerprint
