@@ -71,7 +71,7 @@ def headline_log() -> Any:
 def quickstarts(train: Any) -> Any:
     """The quickstart's model, fitted."""
     features = [rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", bends=4)]
-    return rb.fit(train, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64))
+    return rb.fit(train, features=features, density=rb.beta_mixture(components=2), posterior=rb.last_layer(draws=64, prior_scale=2.0))
 
 
 def policies(fitted: Any, train: Any) -> list[Any]:

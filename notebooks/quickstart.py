@@ -99,7 +99,7 @@ fitted = rb.fit(
     features=[rb.text("headline"), rb.categorical("eyecatcher_id"), rb.time("test_created_at", side="context")],
     density=rb.beta_mixture(components=2),
     group_effect="clickability_test_id",
-    posterior=rb.last_layer(draws=64),
+    posterior=rb.last_layer(draws=64, prior_scale=2.0),
     epochs=EPOCHS,
 )
 display(fitted)
