@@ -28,8 +28,8 @@ $(STAMP): pyproject.toml setup.py
 test: style  ## every check: format, lint, then types beside tests and doctests
 	@$(MAKE) --no-print-directory -j 2 types tests
 
-tests: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+tests: setup  ## three at once on two cores: some wait for processes that they have started
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: style types
 

@@ -8,9 +8,9 @@ import recbayes as rb
 from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.engines import runtime
+from recbayes.pipelines.fits import fit
 from recbayes.pipelines.players import alone, player, world
 from recbayes.pipelines.served import best
-from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 
 
@@ -33,8 +33,11 @@ def choose(config: Config, train: Any, trained: Any, folder: RunFolder, console:
 
 
 def as_long_as(config: Config, trained: Any) -> dict[str, Any]:
-    """Settings that train as long as a model that was; a recalibrated one needs groups held out, and so finds its own number of epochs."""
-    return {} if config.train.recalibrate else {"epochs": trained.record["epochs"], "held_out": 0.0}
+    """Settings that train as long as a model that was.
+
+    A recalibrated one needs groups held out, one of a log that stays on disk saw more rows in an epoch: both find their own number.
+    """
+    return {} if config.train.recalibrate or config.log.stream else {"epochs": trained.record["epochs"], "held_out": 0.0}
 
 
 def rounds(most: int) -> list[int]:

@@ -9,9 +9,9 @@ import recbayes as rb
 from recbayes.config import Config, Target
 from recbayes.console import Console
 from recbayes.pipelines import export
+from recbayes.pipelines.fits import fit
 from recbayes.pipelines.inputs import judged_log
 from recbayes.pipelines.served import named_policy
-from recbayes.pipelines.train import fit
 from recbayes.run_folder import RunFolder
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from recbayes.config import Config, Policy
-from recbayes.pipelines.train import fit_again
+from recbayes.pipelines.fits import fit_again
+from recbayes.pipelines.inputs import must_be_whole
 from recbayes.types import UserError
 
 
@@ -43,6 +44,14 @@ def check_schedules(config: Config, steps: int) -> None:
     long = [f"{name}: {key} is {given[key]}" for name, given in asked for key in ("every", "window") if (given.get(key) or 0) >= steps]
     if long:
         raise UserError(f"simulate.policies: {'; '.join(long)}, and the world has {steps} updates, so it would change nothing. Set less")
+
+
+def check_refits(config: Config) -> None:
+    """UserError for a learner that trains the network again where the training rows stay on disk."""
+    assert config.simulate is not None
+    for policy in config.simulate.policies:
+        if policy.learner and policy.learner.of_fit:
+            must_be_whole(config, f"simulate.policies: {policy.name} trains the network again, and")
 
 
 def player(config: Config, policy: Policy, train: Any, model: Any) -> Any:

@@ -12,7 +12,7 @@ from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.choosing import choose, newest, replay
 from recbayes.pipelines.costing import check_plan, costs
 from recbayes.pipelines.inputs import logs
-from recbayes.pipelines.players import alone, check_schedules, controls, needs_model, world
+from recbayes.pipelines.players import alone, check_refits, check_schedules, controls, needs_model, world
 from recbayes.run_folder import RunFolder
 from recbayes.types import UserError
 
@@ -41,6 +41,7 @@ def check(config: Config) -> None:
         check_plan(config, None)
         return
     check_passed(config)
+    check_refits(config)
     train, test = logs(config)
     check_plan(config, test)
     for part in () if config.simulate.world.of_model else (newest(config, train)[1], test):

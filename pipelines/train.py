@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,8 @@ from recbayes.config import Config
 from recbayes.console import Console
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.engines import trainers
-from recbayes.pipelines.inputs import features, logs, of_rows, training_rows
+from recbayes.pipelines.fits import fit, fit_briefly
+from recbayes.pipelines.inputs import features, logs, must_be_whole, of_rows, training_rows
 from recbayes.run_folder import RunFolder
 
 READS = ("log", "features", "model", "density", "posterior", "train", "calibration", "findings", "seed")
@@ -35,6 +35,10 @@ def check(config: Config) -> None:
     features(config)
     config.density.build(), config.posterior.build(), config.model.build()
     trainers(config)
+    if config.train.recalibrate:
+        must_be_whole(config, "train.recalibrate")
+    if config.posterior.kind in rb.fitted.IN_MEMORY:
+        must_be_whole(config, f"posterior {config.posterior.kind}")
     check_passed(config)
 
 
@@ -59,30 +63,3 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     says = f"log-likelihood {held_out:.3f} a test row; 90% intervals hold {coverage:.1%} of test counts"
     figures = {"log_likelihood_per_row": held_out, "coverage": calibration["coverage"], "epochs": len(fitted.history)}
     return {"says": says, **figures, "warnings": fitted.warnings}
-
-
-def fit(config: Config, train: Any, checkpoint: Path | None, console: Console, **changed: Any) -> Any:
-    """The config's model on some training rows; `changed` takes the place of settings of `train`."""
-    with console.progress("training") as progress:
-        how = config.train.model_dump() | {"seed": config.seed, "checkpoint": checkpoint, "progress": progress} | changed
-        return rb.fit(train, **chosen(config), **how, engine=trainers(config))
-
-
-def chosen(config: Config) -> dict[str, Any]:
-    """What `rb.fit` takes of the config beside how it trains."""
-    built = {name: getattr(config, name).build() for name in ("density", "posterior", "model")}
-    return built | {"features": features(config), "group_effect": config.density.group_effect}
-
-
-def fit_again(config: Config, epochs: int, log: Any, seed: int) -> Any:
-    """The config's model on a log that has grown, for as many epochs as its own training found best; nothing is held out.
-
-    In one process: replays that fit again are spread themselves.
-    """
-    how = config.train.model_dump() | {"epochs": epochs, "held_out": 0.0, "recalibrate": False, "workers": 1}
-    return rb.fit(log, **chosen(config), **how, seed=seed)
-
-
-def fit_briefly(config: Config, train: Any, *, console: Console) -> Any:
-    """The same for a few epochs, nothing held out: to compare with one another, not to be used."""
-    return fit(config, train, None, console, epochs=config.findings.epochs, held_out=0.0, recalibrate=False)

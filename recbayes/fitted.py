@@ -38,6 +38,8 @@ from recbayes.training import Progress, Rows, Schedule, Trained, batches, doubts
 from recbayes.types import Array, Tensor, UserError
 from recbayes.workers import must_share, stepping
 
+IN_MEMORY = ("nuts", "sgld")
+"""Posteriors that hold all rows."""
 _CHUNK = 4096
 _PART = 256
 """Rows whose likelihood is taken at once: with page nodes, draws and components these are millions of numbers."""
@@ -274,7 +276,7 @@ def must_stream(part: OnDisk, features: Sequence[Feature], method: Posterior, re
     known = part.stream.names
     if missing := [f"{feature.name!r}.{nearest(feature.name, known)}" for feature in features if feature.name not in known]:
         raise UserError(f"features: {part.stream.source} has no column {' '.join(missing)}")
-    if method.kind in ("nuts", "sgld"):
+    if method.kind in IN_MEMORY:
         raise UserError(f"fit: posterior {method.kind} holds all rows in memory. Read the log with rb.read_log, or use last_layer.")
     if recalibrate:
         raise UserError("fit: recalibrate needs the rows in memory. Read the log with rb.read_log, or leave recalibrate out.")

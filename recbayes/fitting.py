@@ -15,7 +15,7 @@ from recbayes.log import Log
 from recbayes.log.asked import distinct_count
 from recbayes.log.pieces import Piece, pieces, read, source_of
 from recbayes.log.stream import Stream, stream_log
-from recbayes.streamed import Counted, Streamed, joined_counts
+from recbayes.streamed import WINDOW_ROWS, Counted, Streamed, joined_counts
 from recbayes.training import Feed, Memory, Rows, Schedule
 from recbayes.types import Array, UserError
 
@@ -162,7 +162,7 @@ class OnDisk:
         """Of the files' names, sizes and footers, not of all their bytes."""
         source = source_of(self.stream)
         marks = [[part.file, part.mark()] for part in source.parts]
-        return hashlib.sha256(repr([marks, self.stream.columns, self.pieces, self.negative_share]).encode()).hexdigest()
+        return hashlib.sha256(repr([marks, self.stream.columns, self.pieces, self.negative_share, WINDOW_ROWS]).encode()).hexdigest()
 
     @property
     def share_without_clicks(self) -> float:

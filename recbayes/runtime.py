@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -11,6 +12,8 @@ from typing import Literal
 from recbayes.types import UserError
 
 _OPTIMIZER = "disable_meta_optimizer"
+_LOCK, _INSIDE, _BEFORE = threading.Lock(), list[None](), list[bool]()
+"""Of `as_traced`: who is inside, and what was so before the first came; the last one out restores it."""
 
 
 def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None = None) -> None:
@@ -65,13 +68,19 @@ def skip_optimizer(skip: bool = True) -> None:
 
 @contextmanager
 def as_traced() -> Iterator[None]:
-    """`skip_optimizer` for a while: for functions that users call from programs of their own."""
-    before = optimizer_skipped()
-    skip_optimizer()
+    """`skip_optimizer` for a while, in all threads: for functions that users call from programs of their own."""
+    with _LOCK:
+        if not _INSIDE:
+            _BEFORE[:] = [optimizer_skipped()]
+            skip_optimizer()
+        _INSIDE.append(None)
     try:
         yield
     finally:
-        skip_optimizer(before)
+        with _LOCK:
+            _INSIDE.pop()
+            if not _INSIDE:
+                skip_optimizer(*_BEFORE)
 
 
 @contextmanager

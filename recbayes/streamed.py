@@ -143,7 +143,10 @@ class Streamed:
         most = max(map(rows_of, windows))
 
         def shuffled(number: int) -> tuple[list[Window], tuple[Block, ...]]:
-            room = spare.pop() if spare else blocks_of(self.encoder.specs, most)
+            try:
+                room = spare.pop()
+            except IndexError:  # asking first would not do: two threads take from it
+                room = blocks_of(self.encoder.specs, most)
             return self._shuffled(windows[number], room, schedule, (epoch, number)), room
 
         jobs = [partial(shuffled, number) for number in range(start[0], len(windows))]

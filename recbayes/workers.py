@@ -113,7 +113,7 @@ def stepping(workers: int, engine: Kind | Engine) -> Iterator[Stepper | None]:
     if workers == 1:
         yield None
         return
-    with nullcontext(engine) if not isinstance(engine, str) else closing(opening.engine(engine, workers=workers)) as there:
+    with nullcontext(engine) if not isinstance(engine, str) else closing(opening.engine(engine)) as there:
         if not isinstance(there, Spread):
             raise UserError(
                 f"fit: workers is {workers}, but the engine {there.name} is this process alone. Say engine='ray', or workers=1."
@@ -164,12 +164,12 @@ def must_agree(kind: str, marks: Sequence[str]) -> None:
 
     >>> must_agree("mine", ["a", "b"])
     Traceback (most recent call last):
-    recbayes.types.UserError: train: workers ended with different weights: posterior mine can't be trained on several. Sum its gradients ...
+    recbayes.types.UserError: train: workers ended with different weights: posterior mine can't be trained on several. Build its steps ...
     """
     if len(set(marks)) > 1:
         raise UserError(
-            f"train: workers ended with different weights: posterior {kind} can't be trained on several. Sum its gradients with "
-            "recbayes.posteriors.base.descend, or say train.workers=1"
+            f"train: workers ended with different weights: posterior {kind} can't be trained on several. Build its steps of loss, descend "
+            "and of_groups in recbayes.posteriors.base, or say train.workers=1"
         )
 
 

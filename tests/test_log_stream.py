@@ -16,7 +16,7 @@ from small import frame
 import recbayes as rb
 from recbayes.config import parse
 from recbayes.log.sample import sample_of
-from recbayes.pipelines import inputs
+from recbayes.pipelines import simulate, train
 from recbayes.types import UserError
 
 
@@ -62,8 +62,12 @@ def test_what_needs_all_rows_says_so(config: Path) -> None:
     data = yaml.safe_load(config.read_text())
     with pytest.raises(UserError, match=r"(?s)log\.test_path: a log that stays on disk is not split.*log\.on_bad_rows: a stream stops"):
         parse(data, ["log.test_path=null", "log.on_bad_rows=quarantine"])
-    with pytest.raises(UserError, match=r"takes all rows of .*days at once, and log\.stream leaves them on disk"):
-        inputs.must_be_whole(parse(data), "compare")
+    for changed, what in ((["posterior=sgld"], "posterior sgld"), (["train.recalibrate=true", "train.held_out=0.2"], "train.recalibrate")):
+        with pytest.raises(UserError, match=rf"{what} takes all rows of .*days at once, and log\.stream leaves them on disk"):
+            train.check(parse(data, changed))
+    refit = {"simulate": {"world": "queue", "policies": ["uniform", {"kind": "greedy", "learner": {"kind": "refit", "every": 2}}]}}
+    with pytest.raises(UserError, match=r"trains the network again, and takes all rows of .*days at once"):
+        simulate.check(parse({**data, **refit}))
 
 
 def test_a_sample_is_whole_row_groups_in_their_order(config: Path) -> None:

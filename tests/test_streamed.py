@@ -43,7 +43,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 300 rows; row groups of more than 40 are cut, through pages too."""
     monkeypatch.setattr(streamed, "WINDOW_ROWS", 300)
+    monkeypatch.setattr("recbayes.log.pieces.PIECE_ROWS", 40)
 
 
 def feed_of(files: Path, group: str | bool, share: float = 1.0) -> tuple[Any, Any]:

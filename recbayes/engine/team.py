@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from recbayes.engine.cluster import own
@@ -45,7 +46,8 @@ class Team:
 
         self._study, self.fresh = ray.put((build, shared)), True
         if self._actors:
-            self._held()
+            with suppress(Lost):  # all are ended then, and the next call begins anew
+                self._held()
 
     def ask(self, *asked: Any) -> list[Any]:
         """What each member's task gives, by rank.

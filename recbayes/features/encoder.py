@@ -208,13 +208,20 @@ class Encoder(tf.Module):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes encoder.json: declarations and what was learnt."""
+        path = Path(folder) / _FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._written(), encoding="utf-8")
+
+    def __reduce__(self) -> tuple[Callable[[str], Encoder], tuple[str]]:
+        """To another process it goes as its file: TensorFlow's tables do not travel."""
+        return _read, (self._written(),)
+
+    def _written(self) -> str:
         record = [
             {"name": f.name, "kind": f.kind, "side": f.side, "settings": dict(f.settings), "state": self.codings[f.name].state()}
             for f in self.features
         ]
-        path = Path(folder) / _FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"features": record}, ensure_ascii=False), encoding="utf-8")
+        return json.dumps({"features": record}, ensure_ascii=False)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Encoder:
@@ -224,10 +231,15 @@ class Encoder(tf.Module):
         """
         path = Path(folder) / _FILE
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))["features"]
-            return cls([CODINGS[f["kind"]](Feature(f["name"], f["kind"], f["side"], f["settings"]), **f["state"]) for f in record])
+            return _read(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a saved encoder ({error}). Train again, or give the run's model folder") from error
+
+
+def _read(written: str) -> Encoder:
+    """The encoder that was written."""
+    record = json.loads(written)["features"]
+    return Encoder([CODINGS[f["kind"]](Feature(f["name"], f["kind"], f["side"], f["settings"]), **f["state"]) for f in record])
 
 
 def _none_twice(features: Sequence[Feature]) -> None:

@@ -204,7 +204,8 @@ def _faults_named(part: Part) -> Iterator[None]:
     except (OSError, pa.ArrowInvalid) as error:
         if not os.path.exists(part.rows.path):
             raise UserError(
-                f"log: {part.file} vanished while it was read. Put it back; a rerun goes on from the last checkpoint."
+                f"log: {part.file} vanished while it was read. Put it back (workers on other machines want it under "
+                "the same path); a rerun goes on from the last checkpoint."
             ) from error
         said = str(error).splitlines()[0]
         raise UserError(

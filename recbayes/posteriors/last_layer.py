@@ -153,12 +153,13 @@ def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Dra
 def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) -> Tensor:
     """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
     layers = find_layers(network.model)
-    head, wide = whole_draws(network, layers, weights)
+    head, own = whole_head(network, layers, weights), wide_weights(network, layers, weights)
     features, ids = into_layers(network, layers, weights.weights, inputs)
     draws, width, size = head.shape
     moved = tf.matmul(features, tf.reshape(tf.transpose(head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
     if layers.wide:
-        shift = tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, wide, ids, strict=True)])  # [N, S]
+        each = zip(layers.wide, own, weights.wide, ids, strict=True)
+        shift = tf.add_n([wide_sum(layer, mean, i) + wide_sum(layer, w, i) for layer, mean, w, i in each])  # [N, S]
         moved += tf.reshape(repeated(shift, layers), [-1, draws * size])
     return tf.transpose(tf.reshape(moved, [-1, draws, size]), (1, 0, 2))
 
@@ -184,7 +185,8 @@ class Constants(NamedTuple):
 def folded(network: base.Network, weights: Draws) -> base.Folded:
     """`outputs` as one matrix product of the features and one lookup a wide layer."""
     layers = find_layers(network.model)
-    head, wide = whole_draws(network, layers, weights)
+    head = whole_head(network, layers, weights)
+    wide = tuple(own + moved for own, moved in zip(wide_weights(network, layers, weights), weights.wide, strict=True))
     size, rows = layers.head.units, tf.reshape(tf.transpose(head, (2, 0, 1)), [-1, head.shape[1]])
 
     def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -199,11 +201,16 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
     return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, wide), run)
 
 
-def whole_draws(network: base.Network, layers: Layers, weights: Draws) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The head's draws with the MAP in them, [S, H + 1, P]; those of the wide weights, [V, S] a wide layer."""
+def whole_head(network: base.Network, layers: Layers, weights: Draws) -> Tensor:
+    """The head's draws with the MAP in them, [S, H + 1, P]."""
     own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
-    head = tf.concat([own[id(layers.head.kernel)], own[id(layers.head.bias)][None]], 0) + weights.head
-    return head, tuple(own[id(layer.trainable_variables[0])] + moved for layer, moved in zip(layers.wide, weights.wide, strict=True))
+    return tf.concat([own[id(layers.head.kernel)], own[id(layers.head.bias)][None]], 0) + weights.head
+
+
+def wide_weights(network: base.Network, layers: Layers, weights: Draws) -> tuple[Tensor, ...]:
+    """The MAP's weights of each wide layer, [V, 1]."""
+    own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
+    return tuple(own[id(layer.trainable_variables[0])] for layer in layers.wide)
 
 
 def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:

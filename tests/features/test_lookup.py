@@ -32,6 +32,15 @@ def test_ids_are_those_of_a_dictionary(name, kind):
     assert Lookup(vocabulary, kind)(asked).tolist() == [known.get(value, 0) for value in asked.tolist()]
 
 
+def test_values_that_one_product_sends_into_one_bucket_are_looked_up_all_the_same():
+    """A vocabulary would never be done, and training would hang at its start; values that are not distinct are an error, not a hang."""
+    inverse = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
+    values = np.array([i * inverse % (1 << 64) for i in range(1, 301)], np.uint64).view(np.int64)
+    assert Lookup(values, np.int64)(values).tolist() == list(range(1, 301))
+    with pytest.raises(ValueError, match="distinct"):
+        Lookup(np.array([5, 5]), np.int64)
+
+
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int32(), pa.int64(), pa.uint32(), pa.float64()])
 def test_nulls_and_slices_of_every_width_are_read_alike(kind):
     """Arrow keeps nulls in bits that a slice may begin in the middle of; what lies beneath a null is no value."""
