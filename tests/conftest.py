@@ -7,6 +7,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # by default Ray's workers give way to all else: beside other tests they hardly run
 COMPILED_AS_USERS_DO = "RECBAYES_TESTS_XLA_FLAGS"
 os.environ.setdefault(COMPILED_AS_USERS_DO, os.environ.get("XLA_FLAGS", ""))
 """What XLA_FLAGS were before: tests/replay/test_compiling.py holds both compilers' numbers against each other."""
