@@ -52,8 +52,8 @@ def optimizer_skipped() -> bool:
 def skip_optimizer(skip: bool = True) -> None:
     """Runs graphs as they were traced from here on.
 
-    Rewriting them takes a third to a half of a program's first call, and no step, prediction or replay runs quicker for it. Rounding
-    differs.
+    Rewriting them takes a third to a half of a program's first call. Steps, predictions and replays of the size of the headline tests run
+    no quicker for it, steps over many large tables some 4% (docs/scale.md). Rounding differs.
 
     >>> before = optimizer_skipped()
     >>> skip_optimizer()
