@@ -11,7 +11,7 @@ Source: Kristiadi, Hein, Hennig 2020, arXiv:2002.10118; Daxberger et al. 2021, L
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -153,12 +153,12 @@ def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Dra
 def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) -> Tensor:
     """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
     layers = find_layers(network.model)
-    head, own = whole_head(network, layers, weights), wide_weights(network, layers, weights)
+    head, means = whole_head(network, layers, weights), wide_weights(network, layers, weights)
     features, ids = into_layers(network, layers, weights.weights, inputs)
     draws, width, size = head.shape
     moved = tf.matmul(features, tf.reshape(tf.transpose(head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
     if layers.wide:
-        each = zip(layers.wide, own, weights.wide, ids, strict=True)
+        each = zip(layers.wide, means, weights.wide, ids, strict=True)
         shift = tf.add_n([wide_sum(layer, mean, i) + wide_sum(layer, w, i) for layer, mean, w, i in each])  # [N, S]
         moved += tf.reshape(repeated(shift, layers), [-1, draws * size])
     return tf.transpose(tf.reshape(moved, [-1, draws, size]), (1, 0, 2))
@@ -186,7 +186,7 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
     """`outputs` as one matrix product of the features and one lookup a wide layer."""
     layers = find_layers(network.model)
     head = whole_head(network, layers, weights)
-    wide = tuple(own + moved for own, moved in zip(wide_weights(network, layers, weights), weights.wide, strict=True))
+    wide = tuple(mean + moved for mean, moved in zip(wide_weights(network, layers, weights), weights.wide, strict=True))
     size, rows = layers.head.units, tf.reshape(tf.transpose(head, (2, 0, 1)), [-1, head.shape[1]])
 
     def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -203,14 +203,13 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
 
 def whole_head(network: base.Network, layers: Layers, weights: Draws) -> Tensor:
     """The head's draws with the MAP in them, [S, H + 1, P]."""
-    own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
-    return tf.concat([own[id(layers.head.kernel)], own[id(layers.head.bias)][None]], 0) + weights.head
+    kernel, bias = own(network, (layers.head.kernel, layers.head.bias), weights.weights)
+    return tf.concat([kernel, bias[None]], 0) + weights.head
 
 
-def wide_weights(network: base.Network, layers: Layers, weights: Draws) -> tuple[Tensor, ...]:
+def wide_weights(network: base.Network, layers: Layers, weights: Draws) -> list[Tensor]:
     """The MAP's weights of each wide layer, [V, 1]."""
-    own = {id(variable): value for variable, value in zip(network.model.trainable_variables, weights.weights, strict=True)}
-    return tuple(own[id(layer.trainable_variables[0])] for layer in layers.wide)
+    return own(network, [layer.trainable_variables[0] for layer in layers.wide], weights.weights)
 
 
 def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:
@@ -245,8 +244,13 @@ def run_once(
 
 def chosen(network: base.Network, part: keras.Model, weights: tuple[Tensor, ...]) -> list[Tensor]:
     """The weights of a part of the model, in the part's order."""
+    return own(network, part.trainable_variables, weights)
+
+
+def own(network: base.Network, variables: Sequence[Any], weights: tuple[Tensor, ...]) -> list[Tensor]:
+    """Those of the model's weights that stand for some of its variables."""
     position = {id(v): i for i, v in enumerate(network.model.trainable_variables)}
-    return [weights[position[id(v)]] for v in part.trainable_variables]
+    return [weights[position[id(v)]] for v in variables]
 
 
 def with_one(features: Tensor) -> Tensor:
