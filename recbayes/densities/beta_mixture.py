@@ -175,9 +175,8 @@ class BetaMixtureFamily:
     def by_component(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights, means and concentrations of `density`, each [K, ...], from outputs [3 K, ...]: of long rows the quicker axis."""
         weights, logits, concentrations = tf.split(outputs, 3)
-        weights = tf.exp(weights - tf.reduce_max(weights, 0))
         means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
-        return weights / tf.reduce_sum(weights, 0), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
+        return softmax(weights), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
 
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
         """One beta-binomial's fit to the counts."""
@@ -192,3 +191,12 @@ class BetaMixtureFamily:
     def settings(self) -> dict[str, Any]:
         """What to give `beta_mixture` to build the family again."""
         return asdict(self)
+
+
+def softmax(weights: Tensor) -> Tensor:
+    """Over the first axis, [K, ...]; of two by one exponential in place of two."""
+    if weights.shape[0] == 2:
+        more = weights[0] - weights[1]
+        return tf.sigmoid(tf.stack([more, -more]))
+    weights = tf.exp(weights - tf.reduce_max(weights, 0))
+    return weights / tf.reduce_sum(weights, 0)

@@ -70,14 +70,13 @@ def merged(apart: Betas, present: Tensor) -> Merged:
     still = means / (means + (1.0 - means) * tf.exp(common))
     total = tf.maximum(tf.reduce_sum(weights, 1), 1e-30)  # [K, B, A]
     mean = tf.reduce_sum(weights * still, 1) / total
-    within, apart_by = still * (1.0 - still) / (sizes + 1.0), tf.square(still - mean[:, None])
-    variance = tf.reduce_sum(weights * (within + apart_by), 1) / total
+    within, apart_by = still * (1.0 - still) / (sizes + 1.0), tf.math.squared_difference(still, mean[:, None])
+    inside, between = (tf.reduce_sum(weights * x, 1) / total for x in (within, apart_by))
     held = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
-    size = tf.maximum(held * (1.0 - held) / tf.maximum(variance, 1e-20) - 1.0, 1e-3)
+    size = tf.maximum(held * (1.0 - held) / tf.maximum(inside + between, 1e-20) - 1.0, 1e-3)
     share = total / tf.cast(tf.shape(means)[1], means.dtype)
     shared = tf.reduce_mean(tf.square(common[..., 0]), 0)  # [B]
-    between = tf.reduce_sum(weights * apart_by, 1) / total
-    spread = tf.reduce_sum(weights * tf.square(within - (variance - between)[:, None]), 1) / total
+    spread = tf.reduce_sum(weights * tf.math.squared_difference(within, inside[:, None]), 1) / total
     place = between + tf.square(held * (1.0 - held)) * shared[:, None]
     place, width = (tf.reduce_sum(share * x, 0) for x in (place, tf.sqrt(spread)))
     return Merged(Betas(share, held, size), shared, place, width)

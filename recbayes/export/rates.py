@@ -76,16 +76,17 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     weights, effects = law.weights, law.nodes
     mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)
     whole = tf.reduce_sum(weights * (within + tf.square(at_nodes - mean)), 0)
-    share, apart = one.common / tf.square(effect), effects - middle
-    covariance = share * tf.reduce_sum(weights * apart * (at_nodes - mean), 0)
-    spread = tf.square(share) * tf.reduce_sum(weights * tf.square(apart), 0) + share * tf.maximum(tf.square(effect) - one.common, 0.0)
+    share, away = one.common / tf.square(effect), effects - middle
+    covariance = share * tf.reduce_sum(weights * away * (at_nodes - mean), 0)
+    spread = tf.square(share) * tf.reduce_sum(weights * tf.square(away), 0) + share * tf.maximum(tf.square(effect) - one.common, 0.0)
     model = tf.minimum(tf.math.divide_no_nan(tf.square(covariance), spread), whole)
     found, alike = Rates(mean, tf.sqrt(whole - model), tf.sqrt(model), ()), agree(one, effect)
     if not shares:
         return found, alike
-    kinds, means, sizes = (leaf[..., 0] for leaf in law.density)  # [Q, K, N]
-    each, a, b = (tf.reshape(x, [-1, tf.shape(mean)[0]]) for x in (weights[:, None] * kinds, sizes * means, sizes * (1.0 - means)))
-    mixture = intervals.Law(each, a, b, mean, whole)
+    kinds, means, sizes = (leaf[..., 0] for leaf in law.density)  # [Q, K, N], sizes [1, K, N]
+    inner = slice(TAIL, -TAIL)
+    apart = intervals.Law.of((weights[:, None] * kinds)[inner], means[inner], sizes, mean, whole)
+    mixture = apart._replace(**{name: tf.reshape(getattr(apart, name), [-1, tf.shape(mean)[0]]) for name in ("shares", "v", "w")})
     ends, settled = intervals.quantiles(mixture, shares)
     return found._replace(quantiles=ends), alike & settled & intervals.smooth(mixture, effects[1] - effects[0])
 
@@ -112,6 +113,9 @@ def together(one: merging.Merged, tau: Tensor | None) -> Tensor:
     return tf.sqrt(one.common + (0.0 if tau is None else tf.square(tau)) + LEAST)
 
 
+TAIL = 3
+"""Outermost nodes on each side that an interval's ends do without: together they hold less than a thousandth, even where the nodes' guess
+was off."""
 LEAST = 1e-8
 """Variance added to an effect, so that one draw without a page effect is no case of its own."""
 
@@ -156,9 +160,8 @@ def flat(law: Predictive) -> intervals.Law:
 
     log_weights, means, sizes = (leaf[..., 0, :] for leaf in law.density)
     draws = law.draw_log_weights[:, None, None]
-    means, sizes = listed(means), listed(sizes)
     shares = listed(tf.exp(law.node_log_weights[..., None] + draws + log_weights))
-    return intervals.Law(shares, sizes * means, sizes * (1.0 - means), law.mean[:, 0], tf.square(law.stddev[:, 0]))
+    return intervals.Law.of(shares, listed(means), listed(sizes), law.mean[:, 0], tf.square(law.stddev[:, 0]))
 
 
 def by_draws(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, present: Tensor, *, smooth: bool = False) -> Predictive:

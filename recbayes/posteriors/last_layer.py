@@ -11,8 +11,9 @@ Source: Kristiadi, Hein, Hennig 2020, arXiv:2002.10118; Daxberger et al. 2021, L
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -192,13 +193,24 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
     def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
         seen = base.call_model(layers.below, constants.below, inputs)
         features, *ids = seen if layers.wide else [seen]
-        parts = tf.unstack(tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, len(head), -1]))
-        if layers.wide:
-            shift = tf.transpose(tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, constants.wide, ids, strict=True)]))
-            parts = [part + shift if i in layers.location else part for i, part in enumerate(parts)]
-        return tf.stack(parts)  # [P, S, N]
+        outputs = tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, len(head), -1])  # [P, S, N]
+        if not layers.wide:
+            return outputs
+        shift = tf.transpose(tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, constants.wide, ids, strict=True)]))
+        return tf.concat([outputs[run] + shift if moved else outputs[run] for moved, run in runs(layers.location, size)], 0)
 
     return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, wide), run)
+
+
+def runs(chosen: Sequence[int], size: int) -> Iterator[tuple[bool, slice]]:
+    """The numbers 0 .. size - 1 in runs that are chosen or are not.
+
+    >>> list(runs((1, 2), 4))
+    [(False, slice(0, 1, None)), (True, slice(1, 3, None)), (False, slice(3, 4, None))]
+    """
+    for inside, run in groupby(range(size), lambda i: i in chosen):
+        first, *rest = run
+        yield inside, slice(first, first + 1 + len(rest))
 
 
 def whole_head(network: base.Network, layers: Layers, weights: Draws) -> Tensor:

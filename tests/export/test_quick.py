@@ -209,7 +209,7 @@ def test_normal_scores_tell_a_mixtures_quantiles(spread, settings):
     b = a * (1 - rate) / rate
     mean = (shares * rate).sum(0)
     variance = (shares * (rate * (1 - rate) / (a + b + 1) + (rate - mean) ** 2)).sum(0)
-    law = intervals.Law(*(tf.constant(x, tf.float32) for x in (shares, a, b, mean, variance)))
+    law = intervals.Law.of(*(tf.constant(x, tf.float32) for x in (shares, rate, a + b, mean, variance)))
     for level in (0.05, 0.95):
         (ends,), settled = intervals.quantiles(law, [level], **settings)
         good = np.asarray(settled & intervals.smooth(law, tf.zeros(1000)))
