@@ -161,10 +161,9 @@ def megabytes(folder: Path) -> float:
 
 
 def decision(scorer: Scorer, arms: int) -> dict[str, Array]:
-    """A request of one decision with made-up features and counts."""
-    generator = np.random.default_rng(0)
+    """A request of one decision: headlines and images of the log, made-up counts."""
+    raw, request, generator = scorer.encoder.raw(headline_log().table.slice(0, arms)), {}, np.random.default_rng(0)
     impressions = generator.integers(1, 2000, (1, arms))
-    raw, request = scorer.encoder.example(arms), {}
     for entry in scorer.inputs["decide"]:
         if entry.feature:
             request[entry.name] = raw[entry.feature][:1] if len(entry.shape) == 1 else raw[entry.feature][None]

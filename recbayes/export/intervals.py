@@ -18,13 +18,14 @@ Source: Paulson 1942, An approximate normalization of the analysis of variance d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from scipy.special import ndtri
 
+from recbayes.densities import BetaMixture
 from recbayes.types import Tensor
 
 SHAPE, APART, FEW = 1.0, 3.0, 0.02
@@ -39,19 +40,33 @@ STRAIGHT = (0.5, 2.0)
 
 
 class Law(NamedTuple):
-    """Mixtures of J betas: shares, sum 1 over J; v and w, variances of the cube roots; each [J, N]. Mean and variance of the whole, [N]."""
+    """Mixtures of J betas.
+
+    shares, sum 1 over J; v and w, variances of the cube roots; each [J, N], or [N, J] with axis -1, which is quicker where rows are few.
+    Mean and variance of the whole, [N].
+    """
 
     shares: Tensor
     v: Tensor
     w: Tensor
     mean: Tensor
     variance: Tensor
+    axis: int = -2
 
     @classmethod
     def of(cls, shares: Tensor, means: Tensor, sizes: Tensor, mean: Tensor, variance: Tensor) -> Law:
         """From the betas' means a / (a + b) and concentrations a + b, which broadcast against the shares."""
         each = (1.0 / 9.0) / sizes
         return cls(shares, each / means, each / (1.0 - means), mean, variance)
+
+    def each(self, change: Callable[[Tensor], Tensor], **more: Any) -> Law:
+        """The same with shares, v and w changed."""
+        return self._replace(shares=change(self.shares), v=change(self.v), w=change(self.w), **more)
+
+    def listed(self) -> Law:
+        """All betas along the first axis: shares, v and w of any shape whose last axis ends in that of the rows."""
+        rows = tf.shape(self.mean)[0]
+        return self.each(lambda values: tf.reshape(values, [-1, rows]))
 
 
 def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bool = False) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -76,8 +91,8 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
 
     def score(logit: Tensor) -> Tensor:
         """Normal score of the law's share below, [..., N]."""
-        r = tf.exp(logit * (1.0 / 3.0))[..., None, :]
-        whole = tf.reduce_sum(law.shares * tf.math.erf((r * above - below) * tf.math.rsqrt(v + r * r * squared)), -2)
+        r = tf.expand_dims(tf.exp(logit * (1.0 / 3.0)), law.axis)
+        whole = tf.reduce_sum(law.shares * tf.math.erf((r * above - below) * tf.math.rsqrt(v + r * r * squared)), law.axis)
         return tf.math.ndtri(tf.clip_by_value(0.5 + 0.5 * whole, 1e-4, 1.0 - 1e-4))
 
     def held(ends: Tensor) -> Tensor:
@@ -109,6 +124,17 @@ def smooth(law: Law, spacing: Tensor) -> Tensor:
     >>> smooth(one, tf.zeros([2])).numpy().tolist()
     [False, True]
     """
-    narrow = law.v + law.w < tf.square(spacing) * (1.0 / (9.0 * APART**2))  # a beta's variance on the logit exceeds 9 (v + w) a little
-    rough = narrow | (tf.maximum(law.v, law.w) > 1.0 / (9.0 * SHAPE))
-    return tf.reduce_sum(tf.where(rough, law.shares, 0.0), 0) <= FEW
+    most = tf.expand_dims(
+        tf.square(spacing) * (1.0 / (9.0 * APART**2)), law.axis
+    )  # a beta's variance on the logit is 9 (v + w) and a little
+    rough = (law.v + law.w < most) | (tf.maximum(law.v, law.w) > 1.0 / (9.0 * SHAPE))
+    return tf.reduce_sum(tf.where(rough, law.shares, 0.0), law.axis) <= FEW
+
+
+def searched(law: Law, levels: Sequence[float]) -> tuple[Tensor, ...]:
+    """`quantiles` by the beta distribution function itself, [N] each: many times the work."""
+    if law.axis == -1:
+        law = law.each(tf.transpose)
+    sizes = (1.0 / law.v + 1.0 / law.w) * (1.0 / 9.0)
+    density = BetaMixture(tf.zeros_like(law.v)[..., None], (law.w / (law.v + law.w))[..., None], sizes[..., None])
+    return tuple(density.mixture_quantile(level, tf.math.log(law.shares)) for level in levels)

@@ -57,7 +57,7 @@ class Looked(NamedTuple):
     wrong: Tensor
 
 
-def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tensor, count: int = NODES) -> Law:
+def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tensor, z: Tensor | Array | None = None) -> Law:
     """Candidates of decisions that share an effect, all their counts seen.
 
     Args:
@@ -65,7 +65,7 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
       effect: its standard deviation, [B].
       clicks: float32 [B, A].
       impressions: float32 [B, A].
-      count: of nodes.
+      z: where the nodes stand around the guess, in its standard deviations, [Q, 1] or [Q, B]; None: enough of them for moments.
 
     >>> two = Betas(tf.ones([1, 1, 2]), tf.fill([1, 1, 2], 0.02), tf.fill([1, 1, 2], 1000.0))
     >>> found = condition(two, tf.constant([0.5]), tf.constant([[90.0, 0.0]]), tf.constant([[3000.0, 0.0]]))
@@ -74,7 +74,7 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
     array([[0.0296, 0.0282]], dtype=float32)
     """
     counted, seen = evidence(density, clicks, impressions), density.sizes + impressions
-    odds, z = 1.0 - density.means, standard(count)
+    odds, z = 1.0 - density.means, standard(NODES) if z is None else z
 
     def look(at: Guess) -> Looked:
         nodes = at.middle + z * at.scale  # [Q, B]
@@ -92,8 +92,7 @@ def condition(density: Betas, effect: Tensor, clicks: Tensor, impressions: Tenso
         wrong = edge | (spread < NARROW) | (spread > WIDE)
         moved = Guess(at.middle + middle * at.scale, at.scale * tf.maximum(spread, tf.where(edge, 1.0, 0.1)))
         better = Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True)))
-        means = tf.clip_by_value((a + clicks) / seen, 1e-10, 1.0 - 1e-6)  # whose ends float32 reaches where counts are in the billions
-        return Looked(at, weights, shares / total[:, None], means, better, wrong)
+        return Looked(at, weights, shares / total[:, None], inside((a + clicks) / seen), better, wrong)
 
     def again(first: Looked) -> Looked:
         last: Looked = tf.while_loop(
@@ -126,9 +125,28 @@ def unseen(density: Betas, effect: Tensor, count: int = NODES) -> Law:
     return Law(nodes, shares, Betas(density.weights[None] + tf.zeros_like(a), a / density.sizes, density.sizes[None]))
 
 
+def alone(density: Betas, clicks: Tensor, impressions: Tensor) -> Law:
+    """`condition` without an effect, each candidate given its own counts: one node.
+
+    >>> one = Betas(tf.ones([1, 1, 1]), tf.fill([1, 1, 1], 0.02), tf.fill([1, 1, 1], 1000.0))
+    >>> alone(one, tf.constant([[90.0]]), tf.constant([[3000.0]])).moments()[0].numpy().round(4)   # (20 + 90) / 4000
+    array([[[0.0275]]], dtype=float32)
+    """
+    node = tf.zeros_like(clicks[None, :, 0])
+    a, b = shifted(density, node)
+    kinds = tf.nn.softmax(evidence(density, clicks, impressions)(a, b), 1)
+    seen = density.sizes + impressions
+    return Law(node, tf.ones_like(node), Betas(kinds, inside((a + clicks) / seen), seen[None]))
+
+
 def standard(count: int) -> Array:
     """Nodes in standard deviations, [Q, 1]."""
     return np.linspace(-REACH, REACH, count, dtype=np.float32)[:, None]
+
+
+def inside(means: Tensor) -> Tensor:
+    """Rates held within (0, 1), whose ends float32 reaches where counts are in the billions."""
+    return tf.clip_by_value(means, 1e-10, 1.0 - 1e-6)
 
 
 def shifted(density: Betas, nodes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The page effect of a request, at a fraction of the cost of `GroupEffect.condition`.
+"""The page effect of a request under draws and families that are not merged, at a fraction of the cost of `GroupEffect.condition`.
 
 That one looks through all of the effect's range in four passes over every candidate, draw and node. Here the nodes stand around a guess
 that costs hardly a logarithm (scoring of the beta-binomial's quasi-likelihood), and are only moved where the weights found at them say that
@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from recbayes.densities import BetaMixture
-from recbayes.replay.beliefs import rising4, scored, series4
+from recbayes.replay.beliefs import scored
 from recbayes.types import Array, Tensor
 
 REACH, NODES = 5.0, 17
@@ -64,25 +63,18 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor, *,
     array([[[0.0296, 0.0282]]], dtype=float32)
     """
     z = tf.constant(places(density.mean.shape[0] if smooth else None)[..., None], tf.float32)  # [Q, S or 1, 1]
-    beta = isinstance(density, BetaMixture)
-
-    def moved_by(nodes: Tensor) -> Any:
-        rows = density.shift(nodes[..., None])
-        return rows._replace(means=inside(rows.means)) if beta else rows
 
     def look(at: Guess) -> Looked:
         nodes = at.middle + z * at.scale  # [Q, S, B]
-        rows = moved_by(nodes)
-        seen = component_log_weights(rows, clicks, impressions) if beta else rows.log_marginal(clicks, impressions)
-        each = tf.reduce_logsumexp(seen, -1) if beta else seen  # [Q, S, B, A]
-        log_weights = tf.nn.log_softmax(tf.reduce_sum(each, -1) - 0.5 * tf.square(nodes / tau), 0)
+        seen = density.shift(nodes[..., None]).log_marginal(clicks, impressions)  # [Q, S, B, A]
+        log_weights = tf.nn.log_softmax(tf.reduce_sum(seen, -1) - 0.5 * tf.square(nodes / tau), 0)
         share = tf.exp(log_weights)
         middle = tf.reduce_sum(share * z, 0)  # in guessed standard deviations, like the spread
         spread = tf.sqrt(tf.reduce_sum(share * tf.square(z - middle), 0))
         edge = tf.maximum(share[0], share[-1]) > EDGE
         moved = Guess(at.middle + middle * at.scale, at.scale * tf.maximum(spread, tf.where(edge, 1.0, 0.1)))
         wrong = edge | (spread < NARROW) | (spread > WIDE)
-        return Looked(at, log_weights, seen, Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True))), wrong)
+        return Looked(at, log_weights, Guess(*(tf.where(wrong, new, old) for new, old in zip(moved, at, strict=True))), wrong)
 
     def go_on(count: Tensor, looked: Looked) -> Tensor:
         return (count < MOVES) & tf.reduce_any(looked.wrong)
@@ -91,8 +83,7 @@ def condition(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor, *,
         go_on, lambda count, looked: (count + 1, look(looked.better)), (tf.constant(0), look(place(density, tau, clicks, impressions)))
     )[1]
     nodes = found.at.middle + z * found.at.scale
-    rows = moved_by(nodes)
-    seen = conditioned(rows, found.seen, clicks, impressions) if beta else rows.condition(clicks, impressions)
+    seen = density.shift(nodes[..., None]).condition(clicks, impressions)
     whole = tf.nest.map_structure(lambda leaf: leaf if leaf.shape.rank == nodes.shape.rank + 2 else leaf[None], seen)
     return Posterior(nodes, found.log_weights, whole)
 
@@ -112,58 +103,12 @@ def places(draws: int | None) -> Array:
 
 
 class Looked(NamedTuple):
-    """What the nodes around a guess show: their log weights [Q, S, B], what the density says of the counts there, and a better guess."""
+    """What the nodes around a guess show: their log weights [Q, S, B], and a better guess where this one is wrong, bool [S, B]."""
 
     at: Guess
     log_weights: Tensor
-    seen: Tensor
     better: Guess
     wrong: Tensor
-
-
-def component_log_weights(density: BetaMixture, clicks: Tensor, impressions: Tensor) -> Tensor:
-    """Log of weight times the count's probability, a component, but for the binomial coefficient, [..., K].
-
-    log Gamma(a + c) / Gamma(a) + log Gamma(b + d) / Gamma(b) - log Gamma(n + r) / Gamma(n), by Stirling's series at each argument plus 4,
-    the large terms paired before they are rounded. In float32 the error is under 5e-4 nats for hundreds of clicks and concentrations of
-    thousands, under .02 where clicks or concentrations have five digits: there the row's own counts say nearly all, whatever the
-    weights. `densities.special.log_beta_binomial` is more exact, by six times the operations, which is what a small request costs; replay's
-    `beliefs.evidence` takes fewer logarithms, and shapes and counts of fewer digits.
-    """
-    clicks, impressions = clicks[..., None], impressions[..., None]
-    n = density.concentrations
-    a, b, whole, size = n * density.means, n * (1.0 - density.means), n + impressions + 4.0, n + 4.0
-    a_post, b_post = a + clicks, b + (impressions - clicks)  # in this order: a small b would round to nothing
-    log_a_post, log_a = tf.math.log((a_post + 4.0) / whole), tf.math.log((a + 4.0) / size)
-    log_b_post, log_b = _log_rest(a_post, b_post, whole), _log_rest(a, b, size)
-    large = a_post * log_a_post - a * log_a + b_post * log_b_post - b * log_b
-    half = 3.5 * (log_a_post - log_a + log_b_post - log_b)
-    rising = _log_rising(a_post) - _log_rising(a) + (_log_rising(b_post) - _log_rising(b))
-    series = series4(a_post + 4.0) - series4(a + 4.0) + (series4(b_post + 4.0) - series4(b + 4.0))
-    fixed = 3.5 * tf.math.log(whole / size) + series4(size) - series4(whole) + _log_rising(whole - 4.0) - _log_rising(n)
-    return density.log_weights + fixed + large + half - rising + series
-
-
-def conditioned(density: BetaMixture, component_log_weights: Tensor, clicks: Tensor, impressions: Tensor) -> BetaMixture:
-    """`BetaMixture.condition`, its weights known."""
-    clicks, impressions = clicks[..., None], impressions[..., None]
-    concentrations = density.concentrations + impressions
-    means = density.means + (clicks - impressions * density.means) / concentrations
-    return BetaMixture(tf.nn.log_softmax(component_log_weights, -1), inside(means), concentrations)
-
-
-def inside(means: Tensor) -> Tensor:
-    """Rates held within (0, 1), whose ends float32 reaches where counts are in the billions."""
-    return tf.clip_by_value(means, 1e-10, 1.0 - 1e-6)
-
-
-def _log_rest(a: Tensor, b: Tensor, whole: Tensor) -> Tensor:
-    """The log of (b + 4) / whole = 1 - a / whole, by whichever of a and b is small."""
-    return tf.where(b < a, tf.math.log((b + 4.0) / whole), tf.math.log1p(-a / whole))
-
-
-def _log_rising(x: Tensor) -> Tensor:
-    return tf.math.log(rising4(x))
 
 
 def place(density: Any, tau: Tensor, clicks: Tensor, impressions: Tensor) -> Guess:

@@ -13,12 +13,11 @@ searched.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from recbayes.densities import BetaMixture
 from recbayes.export import intervals, merging, nodes, page
 from recbayes.export.merging import Betas
 from recbayes.predictive import Predictive
@@ -27,9 +26,6 @@ from recbayes.types import Tensor
 PLACE, WIDTH = 0.06, 0.25
 """Of a row's variance: the variance over the draws of its components' means, and the standard deviation over the draws of their
 variances, up to which draws are merged. Chosen so that the ends of a 90% interval are within .05 standard deviations."""
-
-
-Apart = Callable[[Tensor], Any]
 
 
 class Rates(NamedTuple):
@@ -41,12 +37,11 @@ class Rates(NamedTuple):
     quantiles: tuple[Tensor, ...]
 
 
-def rates(density: Betas, apart: Apart, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
+def rates(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
     """Of rows with their own counts seen.
 
     Args:
       density: of each row under each draw, [K, S, N, 1].
-      apart: (numbers of rows [M]) -> the same of these rows, leaves [S, M, K].
       tau: of the page effect; None where there is none.
       clicks: float32 [N].
       impressions: float32 [N].
@@ -56,7 +51,8 @@ def rates(density: Betas, apart: Apart, tau: Tensor | None, clicks: Tensor, impr
 
     def some_by_draws() -> Rates:
         rows = tf.where(~regular)  # [M, 1]
-        long = drawn(apart(rows[:, 0]), tau, tf.gather_nd(clicks, rows), tf.gather_nd(impressions, rows), shares)
+        some = Betas(*(tf.gather(leaf, rows[:, 0], axis=2) for leaf in density))
+        long = drawn(some, tau, tf.gather_nd(clicks, rows), tf.gather_nd(impressions, rows), shares)
         return tf.nest.map_structure(lambda into, values: tf.tensor_scatter_nd_update(into, rows, values), short, long)
 
     found: Rates = tf.cond(tf.reduce_all(regular), lambda: short, some_by_draws)
@@ -69,7 +65,7 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     count, effect = nodes.SMOOTH if shares else page.NODES, together(one, tau)
     law: nodes.Law = tf.cond(
         tf.reduce_any(impressions > 0.0),
-        lambda: nodes.condition(one.density, effect, clicks[:, None], impressions[:, None], count),
+        lambda: nodes.condition(one.density, effect, clicks[:, None], impressions[:, None], nodes.standard(count)),
         lambda: nodes.unseen(one.density, effect, count),
     )
     at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
@@ -86,7 +82,7 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     kinds, means, sizes = (leaf[..., 0] for leaf in law.density)  # [Q, K, N], sizes [1, K, N]
     inner = slice(TAIL, -TAIL)
     apart = intervals.Law.of((weights[:, None] * kinds)[inner], means[inner], sizes, mean, whole)
-    mixture = apart._replace(**{name: tf.reshape(getattr(apart, name), [-1, tf.shape(mean)[0]]) for name in ("shares", "v", "w")})
+    mixture = apart.listed()
     ends, settled = intervals.quantiles(mixture, shares)
     return found._replace(quantiles=ends), alike & settled & intervals.smooth(mixture, effects[1] - effects[0])
 
@@ -100,12 +96,10 @@ def agree(one: merging.Merged, effect: Tensor) -> Tensor:
     return (one.place[:, 0] <= PLACE * unseen) & (one.width[:, 0] <= WIDTH * unseen)
 
 
-def joined(
-    one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor, count: int = page.NODES
-) -> tuple[Tensor, nodes.Law]:
+def joined(one: merging.Merged, tau: Tensor | None, clicks: Tensor, impressions: Tensor) -> tuple[Tensor, nodes.Law]:
     """The effect that candidates share, as its standard deviation [B], and what the counts say."""
     effect = together(one, tau)
-    return effect, nodes.condition(one.density, effect, clicks, impressions, count)
+    return effect, nodes.condition(one.density, effect, clicks, impressions)
 
 
 def together(one: merging.Merged, tau: Tensor | None) -> Tensor:
@@ -120,27 +114,40 @@ LEAST = 1e-8
 """Variance added to an effect, so that one draw without a page effect is no case of its own."""
 
 
-def drawn(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
-    """Draw by draw; quantiles by search where normal scores do not tell them."""
-    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, None], density)
-    law = by_draws(rows, tau, clicks[:, None], impressions[:, None], tf.ones_like(clicks, tf.bool)[:, None], smooth=bool(shares))
-    data, model = law.split()
-    return Rates(law.mean[:, 0], data[:, 0], model[:, 0], ends(law, shares))
+def drawn(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
+    """Draw by draw, each with a page effect of its own; arguments as in `rates`. Where normal scores do not tell an end it is searched."""
+    draws, rows = density.means.shape[1], tf.shape(clicks)[0]
+    each = Betas(*(tf.reshape(leaf, [leaf.shape[0], -1, 1]) for leaf in density))  # [K, S N, 1]: each draw of a row a decision of its own
+    clicks, impressions = (tf.tile(x, [draws])[:, None] for x in (clicks, impressions))
+    if tau is None:
+        law = nodes.alone(each, clicks, impressions)
+    else:
+        z = tf.repeat(tf.constant(page.places(draws if shares else None), tf.float32), rows if shares else 1, 1)
+        law = nodes.condition(each, tf.fill([draws * rows], tau), clicks, impressions, z)
+    weights = law.weights  # [Q, S N]
+    at_nodes, within = (moment[..., 0] for moment in law.moments())
+    means = tf.reduce_sum(weights * at_nodes, 0)  # [S N]
+    variances = tf.reduce_sum(weights * (within + tf.math.squared_difference(at_nodes, means)), 0)
+    means, variances = (tf.reshape(x, [draws, -1]) for x in (means, variances))
+    mean, data = tf.reduce_mean(means, 0), tf.reduce_mean(variances, 0)
+    model = tf.reduce_mean(tf.math.squared_difference(means, mean), 0)
+    found = Rates(mean, tf.sqrt(data), tf.sqrt(model), ())
+    if not shares:
+        return found
+    kinds, at, sizes = (leaf[..., 0] for leaf in law.density)
+    apart = intervals.Law.of(weights[:, None] * kinds * (1.0 / draws), at, sizes, mean, data + model)  # [Q, K, S N]
+    return found._replace(quantiles=ends(apart.listed().each(tf.transpose, axis=-1), shares))
 
 
-def ends(law: Predictive, shares: Sequence[float]) -> tuple[Tensor, ...]:
-    """Quantiles of rows under all draws, each [N]."""
-    if not (shares and isinstance(law.density, BetaMixture)):
-        return tuple(law.quantile(q)[:, 0] for q in shares)
-    mixture = flat(law)
-    near, settled = intervals.quantiles(mixture, shares, steps=STEPS, verified=True)
-    regular = settled & intervals.smooth(mixture, tf.zeros_like(mixture.mean))
+def ends(law: intervals.Law, shares: Sequence[float]) -> tuple[Tensor, ...]:
+    """Quantiles, each [N]; the law's betas along its last axis."""
+    near, settled = intervals.quantiles(law, shares, steps=STEPS, verified=True)
+    regular = settled & intervals.smooth(law, tf.zeros_like(law.mean))
 
     def some_searched() -> tuple[Tensor, ...]:
         rows = tf.where(~regular)  # [M, 1]
-        density, weights = (tf.nest.map_structure(lambda leaf: tf.gather(leaf, rows[:, 0], axis=2), x) for x in law[:2])
-        rough = law._replace(density=density, node_log_weights=weights, present=tf.ones_like(rows, tf.bool))
-        return tuple(tf.tensor_scatter_nd_update(e, rows, rough.quantile(q)[:, 0]) for e, q in zip(near, shares, strict=True))
+        found = intervals.searched(law.each(lambda values: tf.gather(values, rows[:, 0])), shares)
+        return tuple(tf.tensor_scatter_nd_update(end, rows, values) for end, values in zip(near, found, strict=True))
 
     found: tuple[Tensor, ...] = tf.cond(tf.reduce_all(regular), lambda: near, some_searched)
     return found
@@ -150,18 +157,12 @@ STEPS = 6
 """Secant steps where draws disagree: their laws bend the normal score more."""
 
 
-def flat(law: Predictive) -> intervals.Law:
-    """Rows' betas under all nodes and draws in one axis."""
-    rows = tf.shape(law.node_log_weights)[2]
-
-    def listed(leaf: Tensor) -> Tensor:
-        whole = tf.broadcast_to(leaf, tf.concat([tf.shape(law.node_log_weights), tf.shape(leaf)[-1:]], 0))  # [Q, S, N, K]
-        return tf.reshape(tf.transpose(whole, (0, 1, 3, 2)), [-1, rows])
-
-    log_weights, means, sizes = (leaf[..., 0, :] for leaf in law.density)
-    draws = law.draw_log_weights[:, None, None]
-    shares = listed(tf.exp(law.node_log_weights[..., None] + draws + log_weights))
-    return intervals.Law.of(shares, listed(means), listed(sizes), law.mean[:, 0], tf.square(law.stddev[:, 0]))
+def of_others(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> Rates:
+    """Of families whose draws are not merged, leaves [S, N, K]."""
+    rows = tf.nest.map_structure(lambda leaf: leaf[:, :, None], density)
+    law = by_draws(rows, tau, clicks[:, None], impressions[:, None], tf.ones_like(clicks, tf.bool)[:, None], smooth=bool(shares))
+    data, model = law.split()
+    return Rates(law.mean[:, 0], data[:, 0], model[:, 0], tuple(law.quantile(q)[:, 0] for q in shares))
 
 
 def by_draws(density: Any, tau: Tensor | None, clicks: Tensor, impressions: Tensor, present: Tensor, *, smooth: bool = False) -> Predictive:

@@ -120,7 +120,7 @@ class Scorer(tf.Module):
 
     def by_draws(self, **inputs: Tensor) -> dict[str, Tensor]:
         """`click_rate` draw by draw, for rows that are not merged as well; arguments as there."""
-        return self._answers(*self._scored(inputs), lambda outputs, *law: rates.drawn(self._by_draw(outputs), self._tau(), *law))
+        return self._answers(*self._scored(inputs), lambda outputs, *law: rates.drawn(self._betas(outputs), self._tau(), *law))
 
     def _scored(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """A request for click rates, checked: the network's outputs [P, S, N], clicks and impressions [N]."""
@@ -186,10 +186,8 @@ class Scorer(tf.Module):
     def _rates(self, outputs: Tensor, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
         """Click rates of rows whose outputs are [P, S, N]."""
         if not isinstance(self._family, BetaMixtureFamily):
-            return rates.drawn(self._by_draw(outputs), self._tau(), clicks, impressions, levels)
-        return rates.rates(
-            self._betas(outputs), lambda rows: self._by_draw(tf.gather(outputs, rows, axis=2)), self._tau(), clicks, impressions, levels
-        )
+            return rates.of_others(self._by_draw(outputs), self._tau(), clicks, impressions, levels)
+        return rates.rates(self._betas(outputs), self._tau(), clicks, impressions, levels)
 
     def _betas(self, outputs: Tensor) -> Betas:
         """The same as mixtures [K, S, N, 1]."""

@@ -35,7 +35,7 @@ def asked(query: str, parts: Iterable[pa.Array]) -> Iterator[Any]:
     schema = pa.schema([("value", kind)])
     batches = (pa.record_batch([_decoded(part).cast(kind)], schema=schema) for part in parts)
     with tempfile.TemporaryDirectory() as spill:
-        settings: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": spill, "preserve_insertion_order": False, "threads": 2}
+        settings: dict[str, Any] = {"memory_limit": MEMORY_LIMIT, "temp_directory": spill, "preserve_insertion_order": False, "threads": 1}
         with duckdb.connect(config=settings) as database:
             database.execute("SET enable_progress_bar = false")
             database.register("parts", pa.RecordBatchReader.from_batches(schema, batches))

@@ -159,10 +159,25 @@ def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) ->
     draws, width, size = head.shape
     moved = tf.matmul(features, tf.reshape(tf.transpose(head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
     if layers.wide:
-        each = zip(layers.wide, means, weights.wide, ids, strict=True)
-        shift = tf.add_n([wide_sum(layer, mean, i) + wide_sum(layer, w, i) for layer, mean, w, i in each])  # [N, S]
+        tables, half = list(zip(means, weights.wide, strict=True)), tf.shape(ids[0])[0] // 2
+        shift = tf.concat(
+            [wide_sums(layers, tables, [i[some] for i in ids]) for some in (slice(half), slice(half, None))], 0
+        )  # on 2 threads
         moved += tf.reshape(repeated(shift, layers), [-1, draws * size])
-    return tf.transpose(tf.reshape(moved, [-1, draws, size]), (1, 0, 2))
+    return draws_first(tf.reshape(moved, [-1, draws, size]))
+
+
+def draws_first(rows: Tensor) -> Tensor:
+    """[N, S, P] -> [S, N, P]; outputs of an even number are moved by pairs, which takes a third less.
+
+    >>> draws_first(tf.constant([[[1.0, 2.0], [3.0, 4.0]]])).numpy().tolist()
+    [[[1.0, 2.0]], [[3.0, 4.0]]]
+    """
+    _, draws, size = rows.shape
+    if size % 2:
+        return tf.transpose(rows, (1, 0, 2))
+    pairs = tf.bitcast(tf.reshape(rows, [-1, draws, size // 2, 2]), tf.int64)
+    return tf.reshape(tf.bitcast(tf.transpose(pairs, (1, 0, 2)), rows.dtype), [draws, -1, size])
 
 
 def repeated(shift: Tensor, layers: Layers) -> Tensor:
@@ -196,7 +211,7 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
         outputs = tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, len(head), -1])  # [P, S, N]
         if not layers.wide:
             return outputs
-        shift = tf.transpose(tf.add_n([wide_sum(layer, w, i) for layer, w, i in zip(layers.wide, constants.wide, ids, strict=True)]))
+        shift = tf.transpose(wide_sums(layers, [(w,) for w in constants.wide], ids))
         return tf.concat([outputs[run] + shift if moved else outputs[run] for moved, run in runs(layers.location, size)], 0)
 
     return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, wide), run)
@@ -275,12 +290,20 @@ def on_location(layers: Layers) -> Tensor:
     return tf.constant([1.0 if i in layers.location else 0.0 for i in range(layers.head.units)])
 
 
-def wide_sum(layer: keras.layers.Embedding, deviations: Tensor, ids: Tensor) -> Tensor:
-    """Sum over a row's ids of their deviations: [V, S], ids [N] or [N, L] -> [N, S]."""
-    if not isinstance(layer, BagEmbedding):
-        return tf.gather(deviations, ids)
-    tokens = tf.where(ids >= FIRST_TOKEN)  # [n, 2]: row and place, row by row
-    return tf.sparse.segment_sum(deviations, tf.gather_nd(ids, tokens), tokens[:, 0], num_segments=tf.shape(ids)[0])
+def wide_sums(layers: Layers, tables: Sequence[Sequence[Tensor]], ids: Sequence[Tensor]) -> Tensor:
+    """What the wide layers add, [N, S]: for each, tables of weights that are added up, [V, S] or [V, 1], and ids [N] or [N, L]."""
+    return tf.add_n([wide_sum(layer, some, i) for layer, some, i in zip(layers.wide, tables, ids, strict=True)])
+
+
+def wide_sum(layer: keras.layers.Embedding, tables: Sequence[Tensor], ids: Tensor) -> Tensor:
+    """Sum over a row's ids of their weights in all tables, [N, S]."""
+    if isinstance(layer, BagEmbedding):
+        tokens = tf.where(ids >= FIRST_TOKEN)  # [n, 2]: row and place, row by row
+        found, rows, number = tf.gather_nd(ids, tokens), tokens[:, 0], tf.shape(ids)[0]
+        sums = [tf.sparse.segment_sum(table, found, rows, num_segments=number) for table in tables]
+    else:
+        sums = [tf.gather(table, ids) for table in tables]
+    return sum(sums[1:], sums[0])
 
 
 def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -8,7 +8,8 @@ MAP, and stays: the term that a changing G needs, and that practice leaves out, 
 does not widen the posterior (Baker et al. 2019). What is left is the step's own error: a direction of curvature c against G comes out
 too wide by 1 / (1 - step c / 4) in variance. Scalars beside the network stay at their fit.
 
-Training first climbs to the MAP; the chain runs once, after the last epoch, and its thinned draws stay in the state.
+Training first climbs to the MAP; the chain runs once, after the last epoch, and its thinned draws stay in the state. A step too large for a
+network's curvature leaves the posterior at once: a chain that has done so by the end of its burn-in begins anew with a shorter one.
 
 Source: Li, Chen, Carlson, Carin 2016, Preconditioned stochastic gradient Langevin dynamics, arXiv:1512.07666; Welling and Teh 2011,
 Bayesian learning via stochastic gradient Langevin dynamics; Baker, Fearnhead, Fox, Nemeth 2019, arXiv:1706.05439.
@@ -37,6 +38,8 @@ LOST = 1.0
 each costs half a nat in all."""
 JUDGED = 8
 """Draws that this is judged by."""
+SHORTER, TRIES = 4.0, 5
+"""A step that left the posterior is divided by that; so many steps are tried."""
 
 AHEAD = 2**18
 """Numbers that are drawn ahead of the chain."""
@@ -49,7 +52,8 @@ def sgld(*, draws: int = 64, thin: int = 25, burn_in: int = 500, step: float = 0
       draws: draws kept, and averaged over by a prediction; at least 8.
       thin: steps from one kept draw to the next.
       burn_in: steps before the first, from the MAP.
-      step: the step's size; its error in the variance is some step / 4, and the steps to an independent draw some 4 / step.
+      step: the step's size, or the largest that is tried; its error in the variance is some step / 4, and the steps to an independent draw
+        some 4 / step.
       prior_scale: multiplies every prior standard deviation of the model.
 
     Raises: UserError for settings that make no chain.
@@ -82,19 +86,20 @@ def sgld(*, draws: int = 64, thin: int = 25, burn_in: int = 500, step: float = 0
 class State(NamedTuple):
     """The MAP fit; the kept draws' deviations from it, [S, ...] a weight; the chain's seed, int32 [2]; see below.
 
-    lost: the MAP's log likelihood of the rows less the draws', nats a row, [].
+    lost: the MAP's log likelihood of the rows less the draws', nats a row, []; step: the chain's, [].
     """
 
     fitted: point.State
     deviations: tuple[Tensor, ...]
     seed: Tensor
     lost: Tensor
+    step: Tensor
 
 
 def init(network: base.Network, seed: Tensor, *, draws: int) -> State:
     """The MAP's start; until `finish` has run the chain, no doubt at all."""
     none = kept_draws.none_yet(network, draws, "sgld")
-    return State(point.init(network, seed), none, tf.convert_to_tensor(seed, tf.int32), tf.constant(0.0))
+    return State(point.init(network, seed), none, tf.convert_to_tensor(seed, tf.int32), tf.constant(0.0), tf.constant(0.0))
 
 
 def finish(
@@ -104,15 +109,22 @@ def finish(
     at, draws = state.fitted.parameters, state.deviations[0].shape[0]
     slopes = traced_slopes(network, at.extras)
     metric = preconditioner(network, at, batches, fold(state.seed, 0), prior_scale)
-    move = traced_move(network, at, slopes, metric, total=totals(slopes, at, batches), batches=len(batches), step=step, scale=prior_scale)
+    move = traced_move(network, at, slopes, metric, total=totals(slopes, at, batches), batches=len(batches), scale=prior_scale)
     order = np.floor(uniform(fold(state.seed, 1), [burn_in + draws * thin]).numpy() * len(batches)).astype(int)
-    noise, now, kept = noises(fold(state.seed, 2), at.weights), at.weights, []
-    for number, chosen in enumerate(order):
-        now = move(now, batches[chosen], next(noise))
-        if number >= burn_in and (number - burn_in) % thin == thin - 1:
-            kept.append(now)
+
+    def chain(step: float) -> Iterator[tuple[Tensor, ...]]:
+        size, noise = tf.constant(step), noises(fold(state.seed, 2), at.weights)
+        return itertools.accumulate(order, lambda now, chosen: move(now, batches[chosen], next(noise), size), initial=at.weights)
+
+    for step in (step / SHORTER**tries for tries in range(TRIES)):
+        states = chain(step)
+        begun = list(itertools.islice(states, burn_in, burn_in + 1))
+        if float(lost_likelihood(network, at, begun, batches)) <= LOST:
+            break
+    kept = list(itertools.islice(states, thin - 1, None, thin))
     deviations = tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True))
-    return state._replace(deviations=deviations, lost=lost_likelihood(network, at, kept[:: -(-draws // JUDGED)], batches))
+    lost = lost_likelihood(network, at, kept[:: -(-draws // JUDGED)], batches)
+    return state._replace(deviations=deviations, lost=lost, step=tf.constant(step))
 
 
 def lost_likelihood(network: base.Network, at: base.Parameters, kept: Sequence[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
@@ -133,7 +145,7 @@ def warnings(network: base.Network, state: State) -> list[str]:
     if not found["lost_likelihood"] <= LOST:
         told.append(
             f"sgld: the chain left the posterior: its draws make a training row's clicks {found['lost_likelihood']:.1f} nats less probable "
-            "than the fit it began at. Do not use its doubt. Lower posterior.step tenfold, or take a smaller model or posterior: last_layer"
+            "than the fit it began at. Do not use its doubt. Take a smaller model, or posterior: last_layer"
         )
     if not found["effective_draws"] >= draws / 4.0:
         told.append(
@@ -144,8 +156,9 @@ def warnings(network: base.Network, state: State) -> list[str]:
 
 
 def diagnostics(state: State) -> dict[str, float]:
-    """How many independent draws the kept ones are worth, averaged over the weights; nats a row that they lost against the MAP."""
-    return {"effective_draws": kept_draws.effective_draws(state.deviations), "lost_likelihood": float(state.lost)}
+    """How many independent draws the kept ones are worth, averaged over the weights; nats a row lost against the MAP; the step."""
+    found = {"effective_draws": kept_draws.effective_draws(state.deviations), "lost_likelihood": float(state.lost)}
+    return found | {"step": float(state.step)}
 
 
 Slopes = Callable[[Sequence[Tensor], base.Batch, Tensor], list[Tensor]]
@@ -174,13 +187,12 @@ def traced_move(
     *,
     total: Sequence[Tensor],
     batches: int,
-    step: float,
     scale: float,
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """One step of the chain as a graph: (weights, batch, standard normals [D]) -> weights. total: all rows' slope at the MAP."""
+    """One step of the chain as a graph: (weights, batch, standard normals [D], step []) -> weights. total: all rows' slope at the MAP."""
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def move(weights: tuple[Tensor, ...], batch: base.Batch, noise: Tensor) -> tuple[Tensor, ...]:
+    def move(weights: tuple[Tensor, ...], batch: base.Batch, noise: Tensor, step: Tensor) -> tuple[Tensor, ...]:
         ones = tf.ones_like(batch.groups, tf.float32)
         likelihood = [float(batches) * slope for slope in slopes(weights, batch, ones)]
         if batches > 1:

@@ -95,7 +95,7 @@ def update(
         moved += tf.einsum("nh,nhp->np", features, tf.gather(heads, batch.segments))
         for i, layer in enumerate(layers.wide):
             deviations = stddevs.wide[i] * tf.exp(SPEED * fitted.wide[i]) * wide_noise[i]
-            shift = wide_sum(layer, deviations[:, None], ids[i]) * signs[:, i : i + 1]  # [N, 1]
+            shift = wide_sum(layer, [deviations[:, None]], ids[i]) * signs[:, i : i + 1]  # [N, 1]
             moved += shift * on_location(layers)
         log_likelihood = network.log_likelihood(moved, fitted.parameters.extras, batch)
         log_prior = base.log_prior(network, weights) / prior_scale**2 - spread_divergence(fitted, stddevs)

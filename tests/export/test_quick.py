@@ -166,11 +166,7 @@ def test_identical_candidates_share_and_joint_draws_have_the_stated_moments():
 
 def law(density, tau, seen):
     """Rates of rows and the exact predictive they stand for."""
-
-    def apart(rows):
-        return tf.nest.map_structure(lambda leaf: tf.gather(leaf[:, :, 0], rows, axis=1), density)
-
-    got = rates.rates(Betas.of(density), apart, None if tau is None else tf.constant(tau), seen[0][:, 0], seen[1][:, 0], (0.05, 0.95))
+    got = rates.rates(Betas.of(density), None if tau is None else tf.constant(tau), seen[0][:, 0], seen[1][:, 0], (0.05, 0.95))
     return got, rates.by_draws(density, None if tau is None else tf.constant(tau), *seen, tf.fill(seen[0].shape, True))
 
 

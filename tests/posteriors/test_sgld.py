@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import oracle
+import pandas as pd
 import pytest
 import tensorflow as tf
 from small import network
@@ -76,7 +77,20 @@ def test_a_chain_that_left_the_posterior_is_told() -> None:
     for bad in (3.0, float("nan")):
         told = good.warnings(net, state._replace(lost=tf.constant(bad)))
         assert "left the posterior" in told[0]
-        assert "posterior.step" in told[0]
+
+
+def test_a_step_that_leaves_the_posterior_is_made_shorter() -> None:
+    """Ten equal columns have ten times the curvature that each alone shows, so a step of .9 runs away; the draws that are kept must not."""
+    generator = np.random.default_rng(3)
+    log = pd.DataFrame({"shown": 1000, **{f"x{i}": value for i, value in enumerate([generator.normal(size=60)] * 10)}})
+    log["clicked"] = generator.binomial(1000, 1 / (1 + np.exp(3.0 - 0.5 * log["x0"])))
+    features = [rb.numeric(f"x{i}") for i in range(10)]
+    settings = {"model": rb.linear(), "density": rb.point(), "group_effect": False, "epochs": 60, "held_out": 0.0}
+    rows = rb.read_log(log, clicks="clicked", impressions="shown")
+    found = rb.fit(rows, features=features, posterior=rb.sgld(draws=16, thin=4, burn_in=60, step=0.9), **settings)
+    diagnostics = found.record["diagnostics"]
+    assert round(0.9 / diagnostics["step"]) in (4, 16)
+    assert diagnostics["lost_likelihood"] < LOST
 
 
 def test_draws_that_do_not_fit_and_settings_that_make_no_chain_are_refused() -> None:
