@@ -63,21 +63,6 @@ def fold(seed: Tensor, number: int | Tensor) -> Tensor:
     return tf.bitcast(tf.stack(threefry(_key(seed), counter), -1), tf.int32)
 
 
-def uniform_and_fold(seed: Tensor, size: int | Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """`uniform(seed, [size])` and `fold(seed, number)` in one pass: uncompiled, it is the operations that take time, not the numbers.
-
-    >>> numbers, folded = uniform_and_fold([1, 2], 3, 5)
-    >>> bool(tf.reduce_all(numbers == uniform([1, 2], [3]))), bool(tf.reduce_all(folded == fold([1, 2], 5)))
-    (True, True)
-    """
-    half = (size + 1) // 2
-    counter = tf.cast(tf.concat([tf.range(half), [number]], 0), tf.uint32)
-    block = tf.concat([tf.fill([half], tf.constant(_BITS, tf.uint32)), tf.constant([_FOLD], tf.uint32)], 0)
-    words = tf.stack(threefry(_key(seed), (counter, block)))  # [2, half + 1]
-    numbers = (_high_bits(tf.reshape(words[:, :-1], [-1])[:size], 23, tf.float32) + 0.5) * 2.0**-23
-    return numbers, tf.bitcast(words[:, -1], tf.int32)
-
-
 def gamma(seed: Tensor, shape_parameter: Tensor) -> Tensor:
     """Gamma draws of scale 1, one for each shape parameter > 0."""
     return tf.exp(log_gamma(seed, shape_parameter))

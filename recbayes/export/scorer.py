@@ -19,12 +19,12 @@ from recbayes.calibration.recalibration import Recalibration, faded
 from recbayes.densities.beta_mixture import BetaMixtureFamily
 from recbayes.export import guards, merging, rates, schema
 from recbayes.export.merging import Betas
-from recbayes.export.summed import Summed
+from recbayes.export.summed import Numbers, Summed
 from recbayes.policies import Policy, slate
 from recbayes.policies.base import learner_name
 from recbayes.policies.choose import choose_at
 from recbayes.predictive import Predictive
-from recbayes.random import uniform_and_fold
+from recbayes.random import fold
 from recbayes.types import Clock, Tensor, UserError
 
 RatesOf = Callable[[Tensor, Tensor, Tensor, Sequence[float]], rates.Rates]
@@ -152,10 +152,11 @@ class Scorer(tf.Module):
         Raises: tf.errors.InvalidArgumentError if the inputs' lengths differ, counts are impossible, or a decision has no candidate.
         """
         given, predictive, clock = self._asked("decide", inputs)
-        numbers, seed = uniform_and_fold(given["seed"], tf.shape(given["candidates"])[0], 0)
-        settings = given["candidates"], clock, seed
-        probabilities = self._policy.probabilities(predictive, *settings, exploration=given["exploration"])  # type: ignore[union-attr]
-        decision = choose_at(probabilities, numbers)
+        numbers = Numbers(given["seed"], tf.shape(given["candidates"])[0])
+        known = predictive._replace(numbers=numbers) if isinstance(predictive, Summed) else predictive
+        settings = given["candidates"], clock, fold(given["seed"], 0)
+        probabilities = self._policy.probabilities(known, *settings, exploration=given["exploration"])  # type: ignore[union-attr]
+        decision = choose_at(probabilities, numbers.choices())
         return guards.finite({**decision._asdict(), "mean": predictive.mean, "stddev": predictive.stddev})
 
     def slate(self, **inputs: Tensor) -> dict[str, Tensor]:

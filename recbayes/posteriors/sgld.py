@@ -38,7 +38,7 @@ LOST = 1.0
 each costs half a nat in all."""
 JUDGED = 8
 """Draws that this is judged by."""
-SHORTER, TRIES = 4.0, 5
+SHORTER, TRIES = 4.0, 6
 """A step that left the posterior is divided by that; so many steps are tried."""
 
 AHEAD = 2**18
@@ -116,15 +116,15 @@ def finish(
         size, noise = tf.constant(step), noises(fold(state.seed, 2), at.weights)
         return itertools.accumulate(order, lambda now, chosen: move(now, batches[chosen], next(noise), size), initial=at.weights)
 
-    for step in (step / SHORTER**tries for tries in range(TRIES)):
-        states = chain(step)
+    for tried in (step / SHORTER**tries for tries in range(TRIES)):
+        states = chain(tried)
         begun = list(itertools.islice(states, burn_in, burn_in + 1))
         if float(lost_likelihood(network, at, begun, batches)) <= LOST:
             break
     kept = list(itertools.islice(states, thin - 1, None, thin))
     deviations = tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True))
     lost = lost_likelihood(network, at, kept[:: -(-draws // JUDGED)], batches)
-    return state._replace(deviations=deviations, lost=lost, step=tf.constant(step))
+    return state._replace(deviations=deviations, lost=lost, step=tf.constant(tried))
 
 
 def lost_likelihood(network: base.Network, at: base.Parameters, kept: Sequence[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
