@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of whom is killed when")
     parser.add_argument("--drive", type=Path, help="be the head of a sweep in this folder")
+    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/kills.json too")
     given = parser.parse_args()
     if given.drive:
         drive(given.drive)
@@ -116,7 +117,10 @@ def main() -> None:
         counts["lost"] += max(total - files, 0) + len(set(range(1, total + 1)) - set(done))
         counts["doubled"] += max(files - total, 0) + len(done) - len(set(done))
         counts["differing"] += found["digest"] != expected
-    print(json.dumps({"benchmark": "kills", "device": f"cpu {platform.machine()}", "figures": counts, "ratios": {}}))
+    line = json.dumps({"benchmark": "kills", "device": f"cpu {platform.machine()}", "figures": counts, "ratios": {}})
+    if given.save:
+        (Path(__file__).parent / "results" / "kills.json").write_text(line + "\n", encoding="utf-8")
+    print(line)
 
 
 if __name__ == "__main__":

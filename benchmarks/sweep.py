@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import recbayes as rb
 from recbayes.engine import Engine, Work, engine, results
@@ -51,8 +52,9 @@ def measured(name: str, seeds: int) -> dict[str, float | str]:
 def main() -> None:
     """One line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=14, help="replicas of each of six policies over 3,898 headline tests")
+    parser.add_argument("--seeds", type=int, default=24, help="replicas of each of six policies over 3,898 headline tests")
     parser.add_argument("--engine", choices=ENGINES, help="measure one engine in this process")
+    parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/sweep.json too")
     given = parser.parse_args()
     if given.engine:
         print(json.dumps(measured(given.engine, given.seeds)))
@@ -67,7 +69,10 @@ def main() -> None:
         "one_worker_vs_local_without_start": runs["local"]["study"] / runs["ray_1"]["study"],
     }
     figures |= {"seeds": given.seeds, "equal": float(len(digests) == 1)}
-    print(json.dumps({"benchmark": "sweep", "device": f"cpu {platform.machine()}", "figures": figures, "ratios": ratios}))
+    line = json.dumps({"benchmark": "sweep", "device": f"cpu {platform.machine()}", "figures": figures, "ratios": ratios})
+    if given.save:
+        (Path(__file__).parent / "results" / "sweep.json").write_text(line + "\n", encoding="utf-8")
+    print(line)
 
 
 if __name__ == "__main__":
