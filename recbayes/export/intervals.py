@@ -28,10 +28,12 @@ from scipy.special import ndtri
 from recbayes.densities import BetaMixture
 from recbayes.types import Tensor
 
-SHAPE, APART, FEW = 1.0, 3.0, 0.02
+SHAPE, APART, FEW = 0.7, 3.0, 0.02
 """Least shape of a beta; how many of a beta's standard deviations the nodes may lie apart; share of the law that may be otherwise."""
 SETTLED = 0.1
 """The largest last step, in the logit's standard deviations: the error left is that of a secant step, some tenth of it."""
+MORE = 2
+"""Steps more where some row has not settled: skewed laws, whose quantiles lie far off a normal logit's."""
 CLOSE = 0.03
 """Standard deviations to each side of an end between which a verified level lies."""
 HALF = math.sqrt(0.5)
@@ -73,7 +75,7 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
     """Click rates below which shares of the law lie (at least one), [N] each, and where all of them have settled, bool [N].
 
     verified: settled is where `CLOSE` standard deviations below and above the normal score is under and over the level, whatever the law's
-    humps; else where the steps ended as they do on a law of one hump, for half the work.
+    humps; else where the steps ended as they do on a law of one hump, for half the work, and only if some row's did not all are verified.
 
     >>> one = Law.of(tf.ones([1, 1]), tf.fill([1, 1], 0.2), tf.fill([1, 1], 50.0), tf.constant([0.2]), tf.constant([0.16 / 51.0]))
     >>> (high,), settled = quantiles(one, [0.95])
@@ -102,19 +104,42 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
         low, high = tf.unstack(score(tf.math.log(around / (1.0 - around))))
         return (low < wanted) & (high > wanted)
 
-    logit, rise, even = middle + stddev * wanted, 1.0 / stddev, tf.constant(True)
-    here = score(logit)  # [L, N]
-    for step in range(steps):
-        move = tf.clip_by_value((wanted - here) / rise, -1.5 * stddev, 1.5 * stddev)
-        logit += move
-        if step < steps - 1:
-            before, here = here, score(logit)
-            secant, far = (here - before) / move * stddev, tf.abs(move) > 1e-2 * stddev
+    def stepped(at: Step, steps: int) -> Step:
+        """So many secant steps on."""
+        for _ in range(steps):
+            here = score(at.logit)  # [L, N]
+            secant, far = (here - at.score) / at.move * stddev, tf.abs(at.move) > 1e-2 * stddev
             even = ~far | ((secant > STRAIGHT[0]) & (secant < STRAIGHT[1]))
-            rise = tf.where(far, tf.clip_by_value(secant, *STRAIGHT) / stddev, rise)
-    ends = tf.sigmoid(logit)
-    near = held(ends) if verified else even & (tf.abs(move) <= SETTLED * stddev)
-    return tuple(tf.unstack(ends)), tf.reduce_all(near, 0)
+            rise = tf.where(far, tf.clip_by_value(secant, *STRAIGHT) / stddev, at.rise)
+            move = tf.clip_by_value((wanted - here) / rise, -1.5 * stddev, 1.5 * stddev)
+            at = Step(at.logit + move, move, here, rise, even)
+        return at
+
+    def settled(at: Step) -> Tensor:
+        return at.even & (tf.abs(at.move) <= SETTLED * stddev)
+
+    start = middle + stddev * wanted
+    here, rise = score(start), tf.ones_like(start) / stddev
+    move = tf.clip_by_value((wanted - here) / rise, -1.5 * stddev, 1.5 * stddev)
+    found = stepped(Step(start + move, move, here, rise, tf.ones_like(start, tf.bool)), steps - 1)
+
+    def looked_at() -> tuple[Tensor, Tensor]:
+        last = stepped(found, 0 if verified else MORE).logit
+        return last, held(tf.sigmoid(last))
+
+    near = settled(found)
+    logit, near = looked_at() if verified else tf.cond(tf.reduce_all(near), lambda: (found.logit, near), looked_at)
+    return tuple(tf.unstack(tf.sigmoid(logit))), tf.reduce_all(near, 0)
+
+
+class Step(NamedTuple):
+    """Where secant steps have come, each [L, N]: the logit, the move that led there, score and slope before it, whether that was even."""
+
+    logit: Tensor
+    move: Tensor
+    score: Tensor
+    rise: Tensor
+    even: Tensor
 
 
 def smooth(law: Law, spacing: Tensor) -> Tensor:
