@@ -1,6 +1,6 @@
 """What each stage costs, as a model of few terms fitted to small sizes, and how far it is off at twice the largest of them.
 
-    python benchmarks/costs.py [--stages aggregate,train] [--rounds 2] [--save]
+    python benchmarks/costs.py [--stages aggregate,train] [--rounds 2] [--kept FILE] [--save]
 
 Each stage is measured at several sizes, each in a process of its own, whose peak memory is of all of it, TensorFlow too. Seconds are those
 that all cores together are busy, user and system, the least of a few rounds: with other work on the machine they say what the clock does
