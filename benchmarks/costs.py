@@ -5,8 +5,9 @@
 Each stage is measured at several sizes, each in a process of its own, whose peak memory is of all of it, TensorFlow too. Seconds are those
 that all cores together are busy, user and system, the least of a few rounds: with other work on the machine they say what the clock does
 not. A stage that keeps two cores busy takes half as many by the clock. Lines are fitted to them (`costs_plan.fitted`). Then the largest
-size of each kind is doubled, all at once, and measured: ratios are predicted / measured, 1 is right, more is too dear. The large case
-(ten billion rows, a million items, 1,000 replicas) is `costs_plan.py`, from the fitted lines alone. Some five minutes on two quiet cores.
+sizes are doubled, all at once (of sizes that multiply each other, one), and measured: ratios are predicted / measured, 1 is right, more is
+too dear. The large case (ten billion rows, a million items, 1,000 replicas) is `costs_plan.py`, from the fitted lines alone. It took
+23 minutes on two cores with much other work.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 prints the large case from benchmarks/results/costs.json, which `python benchmarks/costs.py --save` writes. Its assumptions are the
 constants below: ten billion rows of the click layout in `stream.py`, a million items among its categories, and a million arms in tests of
-five that twelve policies play 1,000 times. Core seconds are those of one core of the machine
-that was measured, hours those of its two cores, both busy; the network's speed is assumed, not measured.
+five that twelve policies play 1,000 times. Core seconds are those of one core of the machine that was measured,
+hours those of its two cores, both busy; the network's speed is assumed, not measured.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def training(costs: Mapping[str, Model]) -> dict[str, float]:
         }
         found |= {f"train_{batch}_{name}": value for name, value in one.items()}
     rates = {"adam_gb_a_core_second": 4e-9 * PASSES / train["tables"], "dense_gflops_a_core": 6e-9 / max(train["rows*dense"], 1e-30)}
-    return found | rates | {"message_gb": 4e-9 * (TABLES + DENSE)}
+    return found | rates | {"message_gb": 4e-9 * (TABLES + DENSE), "fused_adam_bytes_share": FUSED / PASSES}
 
 
 def sizes_of(costs: Mapping[str, Model]) -> dict[str, float]:
