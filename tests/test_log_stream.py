@@ -62,9 +62,8 @@ def test_what_needs_all_rows_says_so(config: Path) -> None:
     data = yaml.safe_load(config.read_text())
     with pytest.raises(UserError, match=r"(?s)log\.test_path: a log that stays on disk is not split.*log\.on_bad_rows: a stream stops"):
         parse(data, ["log.test_path=null", "log.on_bad_rows=quarantine"])
-    for changed, what in ((["posterior=sgld"], "posterior sgld"), (["train.recalibrate=true", "train.held_out=0.2"], "train.recalibrate")):
-        with pytest.raises(UserError, match=rf"{what} takes all rows of .*days at once, and log\.stream leaves them on disk"):
-            train.check(parse(data, changed))
+    with pytest.raises(UserError, match=r"posterior sgld and recalibrate: .*a stream leaves those of .*days on disk.*log\.stream=false"):
+        train.check(parse(data, ["posterior=sgld", "train.recalibrate=true", "train.held_out=0.2"]))
     refit = {"simulate": {"world": "queue", "policies": ["uniform", {"kind": "greedy", "learner": {"kind": "refit", "every": 2}}]}}
     with pytest.raises(UserError, match=r"trains the network again, and takes all rows of .*days at once"):
         simulate.check(parse({**data, **refit}))

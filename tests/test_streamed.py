@@ -230,9 +230,9 @@ def test_faults_of_a_stream_are_named(files: Path, tmp_path: Path) -> None:
     """Each says which file or column, and what to do."""
     stream = rb.stream_log(files, **ROLES)
     for posterior in (rb.nuts(), rb.sgld()):
-        with pytest.raises(UserError, match="holds all rows in memory"):
+        with pytest.raises(UserError, match=f"posterior {posterior.kind}: all rows must be in memory"):
             rb.fit(stream, **HOW | {"posterior": posterior})
-    with pytest.raises(UserError, match="recalibrate needs the rows in memory"):
+    with pytest.raises(UserError, match="recalibrate: all rows must be in memory"):
         rb.fit(stream, **HOW, recalibrate=True)
     with pytest.raises(UserError, match=r"has no column 'imag'. Did you mean 'image'"):
         rb.fit(stream, **HOW | {"features": [rb.categorical("imag")]})
