@@ -12,7 +12,7 @@ import recbayes
 ROOT = Path(__file__).parent.parent
 # Each room may import from its own tier and from those before it.
 TIERS = [
-    {"types", "elementwise", "random", "runtime"},
+    {"types", "elementwise", "files", "random", "runtime"},
     {"engine"},
     {"log"},
     {"features"},

@@ -19,7 +19,7 @@ from small import features, frame
 import recbayes as rb
 from recbayes import streamed
 from recbayes.features import Encoder
-from recbayes.fitting import on_disk, prepare_rows
+from recbayes.fitting import on_disk, part_of, prepare_rows
 from recbayes.log.pieces import pieces
 from recbayes.training import Schedule, train
 from recbayes.types import UserError
@@ -254,6 +254,12 @@ def test_a_page_of_a_million_rows_is_refused_or_no_burden(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"a group of column 'page' has more than 65,536 rows.*rb\.aggregate"):
         pieces(stream, "page")
     assert [piece.stop - piece.start for piece in pieces(stream, None)] == [100_000] * 10
+    few = np.arange(70_000)
+    table = pa.table({"click": few % 2, "shown": few % 2 + 1, "item": few, "page": pa.repeat("front", len(few))})
+    log = rb.read_log(table, clicks="click", impressions="shown", item="item", group="page")
+    with pytest.raises(UserError, match="a group of column 'page' has more than 65,536 rows"):
+        part_of(log, "page", 1.0)
+    assert part_of(log, False, 1.0).size == 70_000
 
 
 @pytest.mark.usefixtures("small_windows")
