@@ -22,6 +22,7 @@ from recbayes import training
 from recbayes.config import parse
 from recbayes.log.sample import sample_of
 from recbayes.pipelines import simulate, train
+from recbayes.pipelines.inputs import judged_log
 from recbayes.types import UserError
 
 
@@ -58,8 +59,14 @@ def test_a_run_trains_on_all_rows_and_looks_at_some(config: Path, tmp_path: Path
     assert rb.load(tmp_path / "run" / "model").record["rows"] == 1200
     assert json.loads((tmp_path / "run" / "calibration.json").read_text())["coverage"]
     assert len(pd.read_parquet(tmp_path / "run" / "predictions.parquet")) == 200
-    again = recbayes("train", config, "--out", tmp_path / "run")
-    assert "up to date" in again.output
+    replayed = {"world": {"kind": "queue", "steps": 2}, "seeds": 2, "policies": ["uniform", {"kind": "greedy", "learner": "density"}]}
+    asked = [f"simulate={json.dumps(replayed)}", "export={}"]
+    whole = recbayes("run", config, *asked, "--out", tmp_path / "run")
+    assert whole.exit_code == 0, whole.output
+    assert "train    up to date" in whole.output
+    assert set(json.loads((tmp_path / "run" / "simulation.json").read_text())["policies"]) == {"uniform", "density/greedy"}
+    assert (tmp_path / "run" / "export" / "metadata.json").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_a_file_that_vanishes_or_is_cut_in_mid_training_costs_no_epoch(
@@ -100,6 +107,10 @@ def test_what_needs_all_rows_says_so(config: Path) -> None:
         parse(data, ["log.test_path=null", "log.on_bad_rows=quarantine"])
     with pytest.raises(UserError, match=r"posterior sgld and recalibrate: .*a stream leaves those of .*days on disk.*log\.stream=false"):
         train.check(parse(data, ["posterior=sgld", "train.recalibrate=true", "train.held_out=0.2"]))
+    columns = {**data["log"]["columns"], "propensity": "shown"}
+    judged = parse({**data, "log": {**data["log"], "columns": columns}, "evaluate": {"policies": ["logged"]}}, [])
+    with pytest.raises(UserError, match=r"evaluate \(evaluate\.rows=test would not\): takes all rows of .*days at once"):
+        judged_log(judged, test_only=False)
     refit = {"simulate": {"world": "queue", "policies": ["uniform", {"kind": "greedy", "learner": {"kind": "refit", "every": 2}}]}}
     with pytest.raises(UserError, match=r"trains the network again, and takes all rows of .*days at once"):
         simulate.check(parse({**data, **refit}))

@@ -262,6 +262,32 @@ def test_a_page_of_a_million_rows_is_refused_or_no_burden(tmp_path: Path) -> Non
     assert part_of(log, False, 1.0).size == 70_000
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_schema_that_changes_between_files_is_named_before_training(files: Path, tmp_path: Path, order: tuple[int, int]) -> None:
+    """A column that a job writes no longer, or as another type, must not be found after a night of training. Wider numbers are fine."""
+    lacks = {
+        (0, 1): r"1\.parquet lacks column {} that 0\.parquet has",
+        (1, 0): r"no column '{}' .*1\.parquet has it and 0\.parquet has not",
+    }
+    whole = pq.read_table(files / "0.parquet")
+    number = whole.set_column(whole.schema.get_field_index("image"), "image", pa.array(np.arange(len(whole))))
+    wide = whole.set_column(whole.schema.get_field_index("shown"), "shown", whole.column("shown").cast(pa.float64()))
+
+    def opened(other: Any) -> Any:
+        for name, table in zip(order, (whole, other)):
+            pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=90)
+        return rb.stream_log(tmp_path, **ROLES, features=["image"])
+
+    for column in ("image", "shown"):
+        with pytest.raises(UserError, match=lacks[order].format(column)):
+            opened(whole.drop_columns([column]))
+    with pytest.raises(UserError, match=r"column 'image' is .* in 0\.parquet and .* in 1\.parquet. Write both in one type"):
+        opened(number)
+    opened(wide)
+    feed, rows = feed_of(tmp_path, False)
+    assert listed(feed.once(64)) == listed([rows])
+
+
 @pytest.mark.usefixtures("small_windows")
 def test_a_file_that_vanishes_or_is_damaged_between_epochs_is_named(files: Path, tmp_path: Path) -> None:
     """Training goes on from its checkpoint once the file is back."""

@@ -71,19 +71,18 @@ def test_every_row_is_one_workers_and_groups_stay_whole(workers: int) -> None:
         assert max(part.rows[1] - part.rows[0] for part in mine) <= len(segments) / workers + 8
 
 
-def on_workers(engine_: Any, folder: Path | None, judged: int, **deadly: Any) -> Trained:
+def on_workers(team: Any, folder: Path | None, judged: int, **deadly: Any) -> Trained:
     """A training of three steps an epoch on two workers, a batch of it deadly; the first epoch is the best: it ends with the third."""
     net, rows = network(rows=36)
     feed, figures = Memory(rows), count(-judged, -1)
     given = {"held_out": lambda state: float(next(figures)), "checkpoint": folder, "checkpoint_steps": 2}
-    with engine_.team(2) as team:
-        return train(net, rb.map(), Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
+    return train(net, rb.map(), Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
 
 
 def ask(address: str, folder: Path) -> None:
     """A process that asks for two workers of a cluster that is there, and is killed by one of them in the second epoch's last step."""
-    with closing(engine("ray", address=address)) as there:
-        on_workers(there, folder / "kept", 0, epoch_batch=(1, 2), victim=os.getpid(), mark=folder / "asker")
+    with closing(engine("ray", address=address)) as there, there.team(2) as team:
+        on_workers(team, folder / "kept", 0, epoch_batch=(1, 2), victim=os.getpid(), mark=folder / "asker")
 
 
 def none_left() -> bool:
@@ -110,9 +109,10 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     assert asker.exitcode == -signal.SIGKILL
     assert none_left(), "workers outlived the process that asked for them"
     assert (tmp_path / "kept" / "state.npz").exists()
-    again = on_workers(ray_engine, tmp_path / "kept", 1, epoch_batch=(2, 1), victim=0, mark=tmp_path / "worker")
+    with ray_engine.team(2) as team:
+        again = on_workers(team, tmp_path / "kept", 1, epoch_batch=(2, 1), victim=0, mark=tmp_path / "worker")
+        two = on_workers(team, None, 0)
     assert (tmp_path / "worker").exists()
-    two = on_workers(ray_engine, None, 0)
     net, rows = network(rows=36)
     figures = count(0, -1)
     one = train(net, rb.map(), rows, SCHEDULE, held_out=lambda state: float(next(figures)))
