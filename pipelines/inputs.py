@@ -25,10 +25,7 @@ def logs(config: Config) -> tuple[Any, Any]:
 
 def training_rows(config: Config) -> Any:
     """What the model is trained on: the training log, or all of log.path as a stream."""
-    if not config.log.stream:
-        return logs(config)[0]
-    roles = config.log.columns.model_dump()
-    return rb.stream_log(config.log.path, **roles, features=_columns(config), reward_range=config.log.reward_range)
+    return _stream(config.log, _columns(config)) if config.log.stream else logs(config)[0]
 
 
 def of_rows(config: Config) -> str:
@@ -64,6 +61,11 @@ def features(config: Config) -> list[Any]:
 def _read(log: LogSection, path: str, names: tuple[str, ...]) -> Any:
     source = sample_of(path) if log.stream and path == log.path else path
     return rb.read_log(source, **log.columns.model_dump(), features=names, reward_range=log.reward_range, on_bad_rows=log.on_bad_rows)
+
+
+@cache
+def _stream(log: LogSection, names: tuple[str, ...]) -> Any:
+    return rb.stream_log(log.path, **log.columns.model_dump(), features=names, reward_range=log.reward_range)
 
 
 @cache

@@ -14,7 +14,7 @@ from recbayes.console import Console
 from recbayes.pipelines.audit import check_passed
 from recbayes.pipelines.engines import trainers
 from recbayes.pipelines.fits import fit, fit_briefly
-from recbayes.pipelines.inputs import features, logs, must_be_whole, of_rows, training_rows
+from recbayes.pipelines.inputs import features, logs, of_rows, training_rows
 from recbayes.run_folder import RunFolder
 
 READS = ("log", "features", "model", "density", "posterior", "train", "calibration", "findings", "seed")
@@ -32,13 +32,13 @@ def needs(config: Config) -> tuple[str, ...]:
 
 def check(config: Config) -> None:
     """Features, settings that make a model, and a log that is fit to learn from."""
-    features(config)
-    config.density.build(), config.posterior.build(), config.model.build()
+    from recbayes.fitted import must_stream  # and TensorFlow with it: not before a training is asked for
+
+    asked, posterior = features(config), config.posterior.build()
+    config.density.build(), config.model.build()
     trainers(config)
-    if config.train.recalibrate:
-        must_be_whole(config, "train.recalibrate")
-    if config.posterior.kind in rb.fitted.IN_MEMORY:
-        must_be_whole(config, f"posterior {config.posterior.kind}")
+    if config.log.stream:
+        must_stream(training_rows(config), asked, posterior, config.train.recalibrate)
     check_passed(config)
 
 

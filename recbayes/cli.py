@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failure, 2 the user's mistake, 130 interrupted. Nothing he
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from recbayes.console import Console
+from recbayes.files import unwritable
 from recbayes.pipelines import stages
 from recbayes.types import UserError
 
@@ -39,15 +39,6 @@ Address = Annotated[
     typer.Option("--address", metavar="HOST:PORT", help="With ray: the cluster's head; left out: this machine alone.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
-
-UNWRITABLE = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "no permission to write there",
-    errno.EPERM: "no permission to write there",
-    errno.EFBIG: "a file would be larger than is allowed",
-}
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -194,18 +185,6 @@ def _outcome(place: Path | None = None) -> Iterator[None]:
             _stop(2, f"error: {place or 'output'}: cannot write: {cause} ({failure}). {mend}")
         traceback.print_exc()
         _stop(1, "error: this is a failure of recbayes, not a mistake of yours")
-
-
-def unwritable(failure: BaseException) -> str | None:
-    """Why a file could not be written, if that is what went wrong; TensorFlow says it in words only.
-
-    >>> unwritable(OSError(errno.ENOSPC, "No space left on device"))
-    'the disk is full'
-    """
-    if isinstance(failure, OSError) and failure.errno in UNWRITABLE:
-        return UNWRITABLE[failure.errno]
-    said = str(failure)
-    return next((cause for number, cause in UNWRITABLE.items() if os.strerror(number) in said), None)
 
 
 def _stop(code: int, message: str) -> None:

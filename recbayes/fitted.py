@@ -214,7 +214,7 @@ def fit(
     if workers != 1:
         must_share(workers, whole.groups, batch_size)
     if isinstance(whole, OnDisk):
-        must_stream(whole, features, method, recalibrate)
+        must_stream(whole.stream, features, method, recalibrate)
     schedule = Schedule(epochs, batch_size, learning_rate, patience, oov_share, seed)
     group = whole.group
 
@@ -271,15 +271,17 @@ def fit(
     return Fitted(encoder, network.model, family, method, trained.state, group, history or trained.history, record, recalibration)
 
 
-def must_stream(part: OnDisk, features: Sequence[Feature], method: Posterior, recalibrate: bool) -> None:
+def must_stream(stream: Stream, features: Sequence[Feature], method: Posterior, recalibrate: bool) -> None:
     """UserError for columns that are not there, and for what needs all rows in memory."""
-    known = part.stream.names
+    known = stream.names
     if missing := [f"{feature.name!r}.{nearest(feature.name, known)}" for feature in features if feature.name not in known]:
-        raise UserError(f"features: {part.stream.source} has no column {' '.join(missing)}")
-    if method.kind in IN_MEMORY:
-        raise UserError(f"fit: posterior {method.kind} holds all rows in memory. Read the log with rb.read_log, or use last_layer.")
-    if recalibrate:
-        raise UserError("fit: recalibrate needs the rows in memory. Read the log with rb.read_log, or leave recalibrate out.")
+        raise UserError(f"features: {stream.source} has no column {' '.join(missing)}")
+    whole = {f"posterior {method.kind}": method.kind in IN_MEMORY, "recalibrate": recalibrate}
+    if asked := [what for what, is_asked in whole.items() if is_asked]:
+        raise UserError(
+            f"fit: {' and '.join(asked)}: all rows must be in memory, and a stream leaves those of {stream.source} on disk. Read the log "
+            "with rb.read_log (in a config: log.stream=false), or leave that out."
+        )
 
 
 def doubts_of_events(log: Log | Stream, family: Any) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from recbayes.features import Encoder, Feature
 from recbayes.log import Log
 from recbayes.log.asked import distinct_count
-from recbayes.log.pieces import Piece, pieces, read, source_of
+from recbayes.log.pieces import Piece, must_fit_a_step, pieces, read, source_of
 from recbayes.log.stream import Stream, stream_log
 from recbayes.streamed import WINDOW_ROWS, Counted, Streamed, joined_counts
 from recbayes.training import Feed, Memory, Rows, Schedule
@@ -254,6 +254,8 @@ def part_of(log: Log | Stream, asked: str | bool | None, negative_share: float) 
         return on_disk(log, asked, negative_share)
     log = log.counts()
     group = chosen_group(log, asked)
+    if group is not None:
+        must_fit_a_step(np.bincount(segments_of(log, group)[0]), group)
     if negative_share == 1.0:
         return InMemory(log, group)
     together = log.take(np.argsort(segments_of(log, group)[0], kind="stable"))

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from recbayes import __version__
-from recbayes.types import UserError
+from recbayes.types import Interrupted, UserError
 
 
 class RunFolder:
@@ -89,7 +89,8 @@ class RunFolder:
     ) -> Iterator[dict[str, Any]]:
         """A block that makes a stage's files: `output` says where to write them, and when the block ends they are put into place.
 
-        An interrupted block leaves the folder's files as they were and keeps `checkpoints` for the next try with the same inputs.
+        An interrupted block leaves the folder's files as they were and keeps `checkpoints` for the next try with the same inputs; after
+        a mistake that only other inputs mend (a UserError that is not Interrupted) they go.
 
         Args:
           name: the stage.
@@ -121,6 +122,8 @@ class RunFolder:
             }
             _write_stages(self.path, self.stages)
             shutil.rmtree(self.path / ".work")
+        except Interrupted:
+            raise
         except UserError:
             shutil.rmtree(self.path / ".work", ignore_errors=True)
             raise

@@ -8,16 +8,18 @@ was not.
 from __future__ import annotations
 
 import json
-import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow as tf
 
+from recbayes.files import written
 from recbayes.posteriors.base import Batch, Network, Posterior, any_length
 from recbayes.types import Array, Tensor, UserError
 
@@ -170,7 +172,8 @@ def train(
       stepper: who takes the steps; None: this process.
 
     Returns: the trained state.
-    Raises: UserError if the loss, the held-out log likelihood or a weight stops being a number.
+    Raises: UserError if the loss, the held-out log likelihood or a weight stops being a number, or a checkpoint is damaged; Interrupted if
+      one can't be written.
     """
     feed = Memory(rows, hide) if isinstance(rows, Rows) else rows
     fitting = feed.corrected(network)
@@ -366,22 +369,28 @@ def stalled(history: Sequence[Mapping[str, float]], patience: int) -> bool:
 
 
 def save(folder: Path, state: Any, best: Any, history: Sequence[Mapping[str, float]], begun: Begun = _NOT_BEGUN) -> None:
-    """Writes a checkpoint beside the old one, then in its place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{_STATE}.part"
+    """Writes a checkpoint beside the old one, then in its place.
+
+    Raises: Interrupted where it can't be written; the old one stays.
+    """
     arrays: dict[str, Any] = {f"t{i}": np.asarray(t) for i, t in enumerate(tf.nest.flatten((state, best)))}
     arrays |= {"losses": np.array([float(x) for x in begun.losses]), "sizes": np.array(begun.sizes, np.int64)}
     about = {"history": list(history), "place": begun.place, "seconds": begun.seconds}
-    with beside.open("wb") as file:
+    with written(folder / _STATE, folder / f"{_STATE}.part") as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)
-    os.replace(beside, folder / _STATE)
 
 
 def restore(folder: Path, like: Any) -> tuple[Any, Any, list[dict[str, float]], Begun]:
-    """The state, the best state, the history and the begun epoch that `save` wrote."""
-    with np.load(folder / _STATE, allow_pickle=False) as saved:
-        flat = [tf.constant(saved[f"t{i}"]) for i in range(len(tf.nest.flatten((like, like))))]
-        about = json.loads(str(saved["about"]))
-        begun = Begun(tuple(about["place"]), saved["losses"].tolist(), saved["sizes"].tolist(), about["seconds"])
+    """The state, the best state, the history and the begun epoch that `save` wrote.
+
+    Raises: UserError for a file that is damaged.
+    """
+    try:
+        with (folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            flat = [tf.constant(saved[f"t{i}"]) for i in range(len(tf.nest.flatten((like, like))))]
+            about = json.loads(str(saved["about"]))
+            begun = Begun(tuple(about["place"]), saved["losses"].tolist(), saved["sizes"].tolist(), about["seconds"])
+    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as fault:
+        raise UserError(f"{folder / _STATE}: this checkpoint is damaged: {fault}. Remove it, and the training begins anew") from fault
     state, best = tf.nest.pack_sequence_as((like, like), flat)
     return state, best, about["history"], begun

@@ -15,6 +15,10 @@ class UserError(ValueError):
     """A mistake that the user can mend: the message says what, where and how. The command line prints it and exits 2."""
 
 
+class Interrupted(UserError):
+    """What stopped work half way, such as a full disk: once it is mended the same call goes on from what is kept, which stays."""
+
+
 class Clock(NamedTuple):
     """Where a decision stands in time. Each a tensor that broadcasts to [..., B].
 

@@ -12,7 +12,7 @@ from helpers import listing
 
 from recbayes import __version__
 from recbayes.run_folder import RunFolder, digest
-from recbayes.types import UserError
+from recbayes.types import Interrupted, UserError
 
 
 def make(folder, inputs=None, text="old", name="stage"):
@@ -82,6 +82,12 @@ def test_checkpoints_outlive_an_interruption_and_belong_to_their_inputs(tmp_path
         assert interrupted(tmp_path, inputs, KeyboardInterrupt) == found
     make(tmp_path)
     assert not (tmp_path / ".work").exists()
+
+
+def test_checkpoints_outlive_what_came_from_outside(tmp_path):
+    """A full disk, a file that was moved: what says "put it back, a rerun goes on" must not throw away what it goes on from."""
+    for found in ([], ["epoch"]):
+        assert interrupted(tmp_path, {"log": "1"}, Interrupted) == found
 
 
 def test_a_mistake_leaves_nothing_behind(tmp_path):

@@ -19,7 +19,7 @@ from small import features, frame
 import recbayes as rb
 from recbayes import streamed
 from recbayes.features import Encoder
-from recbayes.fitting import on_disk, prepare_rows
+from recbayes.fitting import on_disk, part_of, prepare_rows
 from recbayes.log.pieces import pieces
 from recbayes.training import Schedule, train
 from recbayes.types import UserError
@@ -230,9 +230,9 @@ def test_faults_of_a_stream_are_named(files: Path, tmp_path: Path) -> None:
     """Each says which file or column, and what to do."""
     stream = rb.stream_log(files, **ROLES)
     for posterior in (rb.nuts(), rb.sgld()):
-        with pytest.raises(UserError, match="holds all rows in memory"):
+        with pytest.raises(UserError, match=f"posterior {posterior.kind}: all rows must be in memory"):
             rb.fit(stream, **HOW | {"posterior": posterior})
-    with pytest.raises(UserError, match="recalibrate needs the rows in memory"):
+    with pytest.raises(UserError, match="recalibrate: all rows must be in memory"):
         rb.fit(stream, **HOW, recalibrate=True)
     with pytest.raises(UserError, match=r"has no column 'imag'. Did you mean 'image'"):
         rb.fit(stream, **HOW | {"features": [rb.categorical("imag")]})
@@ -254,6 +254,38 @@ def test_a_page_of_a_million_rows_is_refused_or_no_burden(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"a group of column 'page' has more than 65,536 rows.*rb\.aggregate"):
         pieces(stream, "page")
     assert [piece.stop - piece.start for piece in pieces(stream, None)] == [100_000] * 10
+    few = np.arange(70_000)
+    table = pa.table({"click": few % 2, "shown": few % 2 + 1, "item": few, "page": pa.repeat("front", len(few))})
+    log = rb.read_log(table, clicks="click", impressions="shown", item="item", group="page")
+    with pytest.raises(UserError, match="a group of column 'page' has more than 65,536 rows"):
+        part_of(log, "page", 1.0)
+    assert part_of(log, False, 1.0).size == 70_000
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_schema_that_changes_between_files_is_named_before_training(files: Path, tmp_path: Path, order: tuple[int, int]) -> None:
+    """A column that a job writes no longer, or as another type, must not be found after a night of training. Wider numbers are fine."""
+    lacks = {
+        (0, 1): r"1\.parquet lacks column {} that 0\.parquet has",
+        (1, 0): r"no column '{}' .*1\.parquet has it and 0\.parquet has not",
+    }
+    whole = pq.read_table(files / "0.parquet")
+    number = whole.set_column(whole.schema.get_field_index("image"), "image", pa.array(np.arange(len(whole))))
+    wide = whole.set_column(whole.schema.get_field_index("shown"), "shown", whole.column("shown").cast(pa.float64()))
+
+    def opened(other: Any) -> Any:
+        for name, table in zip(order, (whole, other)):
+            pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=90)
+        return rb.stream_log(tmp_path, **ROLES, features=["image"])
+
+    for column in ("image", "shown"):
+        with pytest.raises(UserError, match=lacks[order].format(column)):
+            opened(whole.drop_columns([column]))
+    with pytest.raises(UserError, match=r"column 'image' is .* in 0\.parquet and .* in 1\.parquet. Write both in one type"):
+        opened(number)
+    opened(wide)
+    feed, rows = feed_of(tmp_path, False)
+    assert listed(feed.once(64)) == listed([rows])
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -11,9 +11,8 @@ import tensorflow as tf
 from small import network
 
 import recbayes as rb
-from recbayes import training
-from recbayes.training import Schedule, batches, falling, train
-from recbayes.types import UserError
+from recbayes.training import Begun, Schedule, batches, falling, restore, save, train
+from recbayes.types import Interrupted, UserError
 
 
 def same(a: Any, b: Any) -> None:
@@ -62,18 +61,27 @@ def test_a_killed_run_resumes_to_the_same_numbers(method: Any, tmp_path: Path) -
     assert [r["loss"] for r in straight.history] == [r["loss"] for r in resumed.history]
 
 
-def test_a_kill_while_a_checkpoint_is_written_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net, rows = network()
-    train(net, rb.map(), rows, Schedule(epochs=1), checkpoint=tmp_path)
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
+    """A day of training is not lost: what a rerun goes on from is there, whole. (/dev/full is a disk without room.)"""
+    state, begun = {"weights": tf.range(3.0)}, Begun((1, 2), [0.5], [16], 3.0)
+    save(tmp_path, state, state, [{"loss": 4.0}], begun)
+    (tmp_path / "state.npz.part").symlink_to("/dev/full")
+    with pytest.raises(Interrupted, match=rf"{tmp_path}: cannot write state\.npz: the disk is full.*Make room"):
+        save(tmp_path, state, state, [], begun)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+    now, best, *rest = restore(tmp_path, state)
+    same((state, state), (now, best))
+    assert rest == [[{"loss": 4.0}], begun]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    """A disk that lost a part of it: what to remove, in place of a traceback at every rerun."""
+    save(tmp_path, tf.range(300.0), tf.range(300.0), [])
     whole = (tmp_path / "state.npz").read_bytes()
-
-    def broken(*args: Any, **kwargs: Any) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(training.np, "savez", broken)
-    with pytest.raises(OSError, match="No space left"):
-        train(net, rb.map(), rows, Schedule(epochs=2), checkpoint=tmp_path)
-    assert (tmp_path / "state.npz").read_bytes() == whole
+    for damaged in (whole[: len(whole) // 2], b"", whole[:400] + bytes(400) + whole[800:]):
+        (tmp_path / "state.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"state\.npz: this checkpoint is damaged.*Remove it"):
+            restore(tmp_path, tf.range(300.0))
 
 
 def test_training_stops_when_the_held_out_figure_does_and_returns_the_best_epoch() -> None:

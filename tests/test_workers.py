@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import small
 import tensorflow as tf
 import yaml
+from engine.tasks import Deadly
 from helpers import recbayes
 from small import network
 
@@ -23,10 +26,14 @@ from recbayes import fitted
 from recbayes.engine import engine
 from recbayes.fitting import part_of
 from recbayes.pipelines.engines import trainers
-from recbayes.training import Schedule, train
+from recbayes.training import Memory, Schedule, Trained, train
 from recbayes.types import UserError
 from recbayes.workers import cut, must_agree, stepping, taken_by
 
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["tensorflow", "recbayes.fitted"])
+"""A process of its own, forked from one that has read TensorFlow's modules and started nothing."""
+SCHEDULE = Schedule(epochs=4, batch_size=16, patience=2)
 ROUNDING = 1e-5
 """Of weights and log likelihoods near 1, after a few dozen float32 steps whose sums are taken in another order."""
 
@@ -64,36 +71,51 @@ def test_every_row_is_one_workers_and_groups_stay_whole(workers: int) -> None:
         assert max(part.rows[1] - part.rows[0] for part in mine) <= len(segments) / workers + 8
 
 
+def on_workers(team: Any, folder: Path | None, judged: int, **deadly: Any) -> Trained:
+    """A training of three steps an epoch on two workers, a batch of it deadly; the first epoch is the best: it ends with the third."""
+    net, rows = network(rows=36)
+    feed, figures = Memory(rows), count(-judged, -1)
+    given = {"held_out": lambda state: float(next(figures)), "checkpoint": folder, "checkpoint_steps": 2}
+    return train(net, rb.map(), Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
+
+
+def ask(address: str, folder: Path) -> None:
+    """A process that asks for two workers of a cluster that is there, and is killed by one of them in the second epoch's last step."""
+    with closing(engine("ray", address=address)) as there, there.team(2) as team:
+        on_workers(team, folder / "kept", 0, epoch_batch=(1, 2), victim=os.getpid(), mark=folder / "asker")
+
+
+def none_left() -> bool:
+    """Whether all members have ended, after a minute at most."""
+    until = time.monotonic() + 60
+    while members() and time.monotonic() < until:
+        time.sleep(0.1)
+    return not members()
+
+
 def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tmp_path: Path) -> None:
-    """kill -9 of a worker in mid-training: training goes on from the last checkpoint to the weights of an undisturbed run, bit for bit.
+    """kill -9 in mid-step of the process that asks, then of a worker: training goes on to an undisturbed run's weights, bit for bit.
 
     Those are one worker's up to rounding. (That all workers have the same weights is checked whenever a state is handed back.) The last
     batch has one group, so that one worker has none.
     """
-    net, rows = network(rows=36)
-    schedule = Schedule(epochs=4, batch_size=16, patience=2)
+    import ray
 
-    def held_out(state: Any) -> float:
-        return -float(len(judged.append(state) or judged))  # the first epoch is the best: training stops after the third
-
-    judged: list[Any] = []
-    one = train(net, rb.map(), rows, schedule, held_out=held_out)
-    killed = list[int]()
-
-    def kill(done: int, of: int, figures: dict[str, float]) -> None:
-        if done == 2:
-            killed.append(members()[0].pid)
-            os.kill(killed[0], signal.SIGKILL)
-
+    with ray_engine.team(2):  # starts the cluster if need be, and its CPUs are free
+        address = ray.get_runtime_context().gcs_address
+    asker = FORKED.Process(target=ask, args=(address, tmp_path))
+    asker.start()
+    asker.join()
+    assert asker.exitcode == -signal.SIGKILL
+    assert none_left(), "workers outlived the process that asked for them"
+    assert (tmp_path / "kept" / "state.npz").exists()
     with ray_engine.team(2) as team:
-        judged.clear()
-        two = train(net, rb.map(), rows, schedule, held_out=held_out, stepper=taken_by(team))
-        judged.clear()
-        again = train(
-            net, rb.map(), rows, schedule, held_out=held_out, stepper=taken_by(team), checkpoint=tmp_path, checkpoint_steps=2, progress=kill
-        )
-        assert killed
-        assert killed[0] not in {process.pid for process in members()}
+        again = on_workers(team, tmp_path / "kept", 1, epoch_batch=(2, 1), victim=0, mark=tmp_path / "worker")
+        two = on_workers(team, None, 0)
+    assert (tmp_path / "worker").exists()
+    net, rows = network(rows=36)
+    figures = count(0, -1)
+    one = train(net, rb.map(), rows, SCHEDULE, held_out=lambda state: float(next(figures)))
     for a, b, c in zip(flat(one.state), flat(two.state), flat(again.state), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING)
         np.testing.assert_array_equal(b, c)
@@ -101,10 +123,7 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     assert [t.best_epoch for t in (one, two, again)] == [1, 1, 1]
     assert [r["loss"] for r in two.history] == [r["loss"] for r in again.history]
     np.testing.assert_allclose([r["loss"] for r in one.history], [r["loss"] for r in two.history], rtol=ROUNDING)
-    until = time.monotonic() + 60
-    while members() and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not members(), "workers outlived the training that started them"
+    assert none_left(), "workers outlived the training that started them"
 
 
 def test_a_config_trains_on_several_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

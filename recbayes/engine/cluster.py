@@ -12,7 +12,7 @@ from typing import Any
 
 from recbayes.engine.worker import cpus
 from recbayes.runtime import silent
-from recbayes.types import UserError
+from recbayes.types import Interrupted, UserError
 
 LOOPBACK = "127.0.0.1"
 REACHED_IN = 5.0
@@ -52,7 +52,7 @@ def joined(address: str | None, workers: int | None) -> Callable[[], None]:
     """Joins a cluster, or starts one of its own with as many CPUs as workers (None: as the machine has).
 
     Returns: what leaves it again; what was started is ended, what was there stays.
-    Raises: UserError where there is none to join, or none could be started.
+    Raises: Interrupted where there is none to join, or none could be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault(SKIPPED, ".")
@@ -70,7 +70,7 @@ def joined(address: str | None, workers: int | None) -> Callable[[], None]:
             with silent():
                 ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as failure:
-            raise UserError(f"engine: could not join the Ray cluster at {address}: {failure}. {_mend()}") from None
+            raise Interrupted(f"engine: could not join the Ray cluster at {address}: {failure}. {_mend()}") from None
         return ray.shutdown
     for left in reversed(range(STARTS)):
         try:
@@ -82,21 +82,23 @@ def joined(address: str | None, workers: int | None) -> Callable[[], None]:
                 ray.shutdown()
             if not left:
                 mend = "Is the machine very busy, or /tmp or /dev/shm full? --engine local needs none."
-                raise UserError(f"engine: Ray could not be started here, {STARTS} times: {failure} {mend}") from failure
+                raise Interrupted(f"engine: Ray could not be started here, {STARTS} times: {failure} {mend}") from failure
     raise AssertionError("unreachable")
 
 
 def cpus_each(size: int) -> int:
     """CPUs that each of so many processes gets on the cluster that was joined, as many as fit.
 
-    Raises: UserError where there are not enough.
+    Raises: Interrupted where there are not enough.
     """
     import ray
 
     there = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     found = most_each(there, size)
     if not found:
-        raise UserError(f"engine: {size} workers are asked for, and the Ray cluster has {sum(there)} CPUs. Ask for fewer, or add machines.")
+        raise Interrupted(
+            f"engine: {size} workers are asked for, and the Ray cluster has {sum(there)} CPUs. Ask for fewer, or add machines."
+        )
     return found
 
 
@@ -115,7 +117,7 @@ def own(failed: Any) -> Exception:
 
     if isinstance(failed.cause, ray.exceptions.RaySystemError):
         mend = "Modules of your own must be found there too: install them on all machines."
-        return UserError(f"engine: a worker could not load what the tasks need: {str(failed.cause).splitlines()[0]}. {mend}")
+        return Interrupted(f"engine: a worker could not load what the tasks need: {str(failed.cause).splitlines()[0]}. {mend}")
     return failed.cause if isinstance(failed.cause, Exception) else failed
 
 

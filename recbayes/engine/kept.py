@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recbayes.files import written
 from recbayes.types import Array
 
 
@@ -42,13 +43,13 @@ class Kept(NamedTuple):
             return self.unpacked(saved)
 
     def put(self, number: int, result: Any) -> None:
-        """Writes a result beside, then in its place."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Writes a result beside, then in its place.
+
+        Raises: Interrupted where it can't be written.
+        """
         path = self._path(number)
-        unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-        with unfinished.open("wb") as file:
+        with written(path, path.with_name(f"{path.stem}.{os.getpid()}.tmp")) as file:
             np.savez(file, **self.packed(result))
-        unfinished.replace(path)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.key(number)}.npz"

@@ -6,7 +6,6 @@ come counts as not done, and one whose result has come is never handed out again
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +17,8 @@ from recbayes.engine.cluster import own
 from recbayes.engine.results import Work
 from recbayes.engine.team import Team
 from recbayes.engine.waiting import Waiting
-from recbayes.engine.worker import Worker, settings_here, threads_here, versions_here
-from recbayes.runtime import optimizer_skipped
-from recbayes.types import UserError
+from recbayes.engine.worker import Worker, started_by, threads_here
+from recbayes.types import Interrupted
 
 AHEAD = 2
 """Tasks that a worker is given at a time while many wait, so that it need not idle until the next comes."""
@@ -63,7 +61,7 @@ class Spread:
     def run(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """See `Engine.run`; a worker does one task at a time.
 
-        Raises: what a task raises; UserError where workers can't start; RuntimeError where a task ends every worker that takes it.
+        Raises: what a task raises; Interrupted where workers can't start; RuntimeError where a task ends every worker that takes it.
         """
         self._open()  # before Ray is imported: it reads then how it shall behave
         import ray
@@ -99,7 +97,7 @@ class Spread:
     def team(self, size: int) -> Iterator[Team]:
         """Processes that work in step for as long as the block lasts; those that wait for tasks are ended, they hold CPUs.
 
-        Raises: UserError where the cluster has too few CPUs.
+        Raises: Interrupted where the cluster has too few CPUs.
         """
         self._open()
         self._dismiss()
@@ -180,7 +178,7 @@ def _new(threads: int) -> Hand:
     import ray
 
     actor = ray.remote(num_cpus=1, max_restarts=0)(Worker).remote()
-    return Hand(actor, deque([(None, actor.start.remote(versions_here(), settings_here(), sys.path, threads, optimizer_skipped()))]))
+    return Hand(actor, deque([(None, actor.start.remote(*started_by(threads)))]))
 
 
 def _check(losses: Counter[int | None], number: int | None, lost: Exception) -> None:
@@ -189,5 +187,5 @@ def _check(losses: Counter[int | None], number: int | None, lost: Exception) -> 
         return
     if number is None:
         mend = "Is recbayes installed there, and is there memory for a process a core?"
-        raise UserError(f"engine: {LOSSES} workers of Ray ended while they started. {mend} Ray says: {lost}")
+        raise Interrupted(f"engine: {LOSSES} workers of Ray ended while they started. {mend} Ray says: {lost}")
     raise RuntimeError(f"engine: {LOSSES} workers of Ray ended over task {number}; it may need more memory than is there. Ray says: {lost}")

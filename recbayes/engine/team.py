@@ -9,16 +9,14 @@ asks writes; its own controller decides when to begin again, and here the traini
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from recbayes.engine.cluster import own
 from recbayes.engine.member import Lost, Member
-from recbayes.engine.worker import settings_here, versions_here
-from recbayes.runtime import optimizer_skipped
-from recbayes.types import UserError
+from recbayes.engine.worker import started_by
+from recbayes.types import Interrupted
 
 LOSSES = 5
 """So many teams lost one after the other, without a step in between, are no accident."""
@@ -52,7 +50,7 @@ class Team:
     def ask(self, *asked: Any) -> list[Any]:
         """What each member's task gives, by rank.
 
-        Raises: Lost where a member is gone, and so the team is: the next call makes a new one; what a task raises; UserError where
+        Raises: Lost where a member is gone, and so the team is: the next call makes a new one; what a task raises; Interrupted where
           members can't start; RuntimeError where they are lost again and again.
         """
         if not self._actors:
@@ -76,7 +74,7 @@ class Team:
 
         made = ray.remote(num_cpus=self._cpus, max_restarts=0, scheduling_strategy="SPREAD")(Member)
         self._actors = [made.remote() for _ in range(self.size)]
-        about = versions_here(), settings_here(), sys.path, self._cpus, optimizer_skipped()
+        about = started_by(self._cpus)
         addresses = self._all([actor.start.remote(*about) for actor in self._actors], MEETS_IN)
         self._all([actor.meet.remote(addresses, rank) for rank, actor in enumerate(self._actors)], MEETS_IN)
         self._held()
@@ -94,7 +92,7 @@ class Team:
                 done, waiting = ray.wait(waiting, num_returns=1, timeout=seconds)
                 if not done:
                     mend = "Are the cluster's CPUs all taken? Another engine that is open keeps its own: pass it on as `engine`."
-                    raise UserError(f"engine: {self.size} workers did not start in {seconds:.0f} seconds. {mend}")
+                    raise Interrupted(f"engine: {self.size} workers did not start in {seconds:.0f} seconds. {mend}")
                 ray.get(done)
             return ray.get(promises)
         except ray.exceptions.RayTaskError as failed:

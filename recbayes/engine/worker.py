@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 from recbayes.engine.results import Task
-from recbayes.runtime import skip_optimizer, start
-from recbayes.types import UserError
+from recbayes.runtime import optimizer_skipped, skip_optimizer, start
+from recbayes.types import Interrupted
 
 ALIKE = ("recbayes", "tensorflow", "tensorflow-probability", "keras", "numpy", "scipy")
 """What decides a task's numbers, and so must be the same at both ends."""
@@ -34,13 +34,13 @@ class Worker:
           threads: that TensorFlow computes on; there is a worker a core.
           skip: whether that process skips TensorFlow's graph optimizer: where one does and the other does not, rounding differs.
 
-        Raises: UserError where a version differs.
+        Raises: Interrupted where a version differs.
         """
         mine = versions_here()
         strange = [f"{name} {mine[name]} (here {there})" for name, there in versions.items() if mine[name] != there]
         if strange:
             mend = "Results would differ from those of --engine local. Install the same versions on all machines."
-            raise UserError(f"engine: {os.uname().nodename} has {', '.join(strange)}. {mend}")
+            raise Interrupted(f"engine: {os.uname().nodename} has {', '.join(strange)}. {mend}")
         os.environ.update(settings)
         sys.path += [place for place in path if place not in sys.path]
         start("cpu", threads=threads)
@@ -59,6 +59,11 @@ class Worker:
         """Does a task of the study that is held."""
         assert self._function is not None
         return self._function(self._shared, number)
+
+
+def started_by(threads: int) -> tuple[dict[str, str], dict[str, str], list[str], int, bool]:
+    """What `Worker.start` is to be told by this process, for a worker on so many threads."""
+    return versions_here(), settings_here(), sys.path, threads, optimizer_skipped()
 
 
 def versions_here() -> dict[str, str]:

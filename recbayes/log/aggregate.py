@@ -93,7 +93,7 @@ def aggregate(
     if not has_repeats(roles):
         raise UserError("aggregate: a row of counts without an item column is an item of its own: there is nothing to sum. Name `item`.")
     opened, out = open_source(source), Path(out)
-    check_columns(opened.schema, roles, opened.name)
+    check_columns(opened, roles)
     summed = summed_columns(roles)
     added = _all_added(_added(onto, summed), _marks(opened))
     aside = out.with_name(f"_{out.stem}.quarantine.parquet")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbayes.log.columns import Columns, listed, nearest
+from recbayes.log.source import Source
 from recbayes.types import UserError
 
 SHOWN = 5
@@ -68,13 +69,19 @@ def numbers(column: Any) -> Any:
     return (values.fill_null(np.nan) if values.null_count else values).to_numpy()
 
 
-def check_columns(schema: Any, columns: Columns, source: str) -> None:
+def check_columns(source: Source, columns: Columns) -> None:
     """Raise UserError for columns that are missing (all at once) or of a wrong type."""
-    known = schema.names
+    known = source.schema.names
     if missing := [name for name in columns.used if name not in known]:
-        lines = [f"no column {name!r} ({columns.user_of(name)}).{nearest(name, known)}" for name in missing]
-        raise UserError("\n  ".join([f"log: {source} lacks what the columns name:", *lines, f"It has: {listed(known, 30)}."]))
-    _check_types(schema, columns, source)
+        lines = [f"no column {name!r} ({columns.user_of(name)}).{_elsewhere(source, name) or nearest(name, known)}" for name in missing]
+        raise UserError("\n  ".join([f"log: {source.name} lacks what the columns name:", *lines, f"It has: {listed(known, 30)}."]))
+    _check_types(source.schema, columns, source.name)
+
+
+def _elsewhere(source: Source, name: str) -> str:
+    """What to say of a column that the first file lacks and a later one has."""
+    having = next((part.file for part in source.parts if name in part.schema.names), None)
+    return f" {having} has it and {source.parts[0].file} has not: write all files with the same columns." if having else ""
 
 
 def _check_types(schema: Any, columns: Columns, source: str) -> None:

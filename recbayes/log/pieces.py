@@ -22,7 +22,7 @@ from recbayes.log.asked import distinct_count
 from recbayes.log.faults import bad_rows, merge_faults
 from recbayes.log.source import Part, Source
 from recbayes.log.stream import Stream
-from recbayes.types import Array, UserError
+from recbayes.types import Array, Interrupted, UserError
 
 TABLE_ROWS = 1 << 12
 """Rows of a piece of a table in memory."""
@@ -92,11 +92,7 @@ class _Changes:
         self.alone += column.null_count
         self._last = column[-1:]
         sizes = np.diff(np.concatenate([[-self._length if not begins else 0], at, [len(column)]]))
-        if sizes.max(initial=0) > MOST_GROUP_ROWS:
-            raise UserError(
-                f"stream: a group of column {self.group!r} has more than {MOST_GROUP_ROWS:,} rows, and a step takes a group whole. Sum "
-                "equal rows first with rb.aggregate, name a finer group, or set density.group_effect to false."
-            )
+        must_fit_a_step(sizes, self.group)
         self._length = int(sizes[-1]) if len(at) else self._length * (not begins) + len(column)
         self.before = self.groups
         self.groups += len(at)
@@ -112,6 +108,20 @@ class _Changes:
             )
 
 
+def must_fit_a_step(sizes: Array, group: str | None) -> None:
+    """UserError for groups, of so many rows each, that share an effect and of which one would take all memory.
+
+    >>> must_fit_a_step(np.array([4, 70_000]), "page")
+    Traceback (most recent call last):
+    recbayes.types.UserError: fit: a group of column 'page' has more than 65,536 rows, and a step takes a group whole. Sum equal rows ...
+    """
+    if np.max(sizes, initial=0) > MOST_GROUP_ROWS:
+        raise UserError(
+            f"fit: a group of column {group!r} has more than {MOST_GROUP_ROWS:,} rows, and a step takes a group whole. Sum equal rows "
+            "first with rb.aggregate, name a finer group, or set density.group_effect to false."
+        )
+
+
 def new_groups(column: Any, last: Any | None = None) -> Array:
     """Where a group begins: rows whose value is another than the row before's, or null; bool [N]. last: the row before, an array of one."""
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -125,7 +135,7 @@ def new_groups(column: Any, last: Any | None = None) -> Array:
 def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[str] = ()) -> Any:
     """A piece's rows: columns of roles in plain types, features as dictionaries where they are strings.
 
-    Raises: UserError for a file that is damaged or gone.
+    Raises: Interrupted for a file that is damaged or gone.
     """
     part = source.parts[piece.part]
     names = tuple(dict.fromkeys([*roles, *features]))
@@ -145,7 +155,7 @@ def read(source: Source, piece: Piece, roles: Sequence[str], features: Sequence[
 def each_column(source: Source, piece: Piece, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """A piece's columns one after the other, as `read` gives features; memory holds a few.
 
-    Raises: UserError for a file that is damaged or gone.
+    Raises: Interrupted for a file that is damaged or gone.
     """
     part = source.parts[piece.part]
     file = _opened(part, piece, [name for name in names if name not in part.keys])
@@ -198,17 +208,17 @@ def _rows(part: Part, piece: Piece, names: Sequence[str], opened: _Opened) -> An
 
 @contextmanager
 def _faults_named(part: Part) -> Iterator[None]:
-    """A file that is damaged or gone as a UserError."""
+    """A file that is damaged or gone as Interrupted."""
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
         if not os.path.exists(part.rows.path):
-            raise UserError(
+            raise Interrupted(
                 f"log: {part.file} vanished while it was read. Put it back (workers on other machines want it under "
                 "the same path); a rerun goes on from the last checkpoint."
             ) from error
         said = str(error).splitlines()[0]
-        raise UserError(
+        raise Interrupted(
             f"log: {part.file} is damaged: {said}. Copy or write it again; a rerun goes on from the last checkpoint."
         ) from error
 

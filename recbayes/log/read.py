@@ -81,7 +81,7 @@ def read_log(
         raise UserError("log: a reward cannot be summed to counts; read the log with as_counts=False.")
     opened = open_source(source)
     columns = _with_all_features(roles, opened) if features is None else roles
-    check_columns(opened.schema, columns, opened.name)
+    check_columns(opened, columns)
     good = _GoodRows(opened, columns, reward_range)
     if as_counts and has_repeats(columns):
         table, columns = sum_batches(good, columns)

@@ -79,5 +79,5 @@ def stream_log(log: Log | LogSource, *, reward_range: tuple[float, float] | None
     columns = Columns(**roles, features=features)
     check_roles(columns)
     opened = open_source(log)
-    check_columns(opened.schema, columns, opened.name)
+    check_columns(opened, columns)
     return Stream(columns, opened.rows, opened.name, opened, reward_range)

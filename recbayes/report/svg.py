@@ -47,12 +47,16 @@ class Area(NamedTuple):
     bottom: float
 
     def x(self, low: float, high: float) -> Scale:
-        """The horizontal scale."""
-        return Scale(low, high, self.left, self.right)
+        """The horizontal scale; of values that are all the same, such as a doubt that is 0 throughout, one of length 1.
+
+        >>> Area(10, 110, 0, 50).x(0.0, 0.0)(0.0)
+        10.0
+        """
+        return Scale(low, high if high > low else low + 1.0, self.left, self.right)
 
     def y(self, low: float, high: float) -> Scale:
-        """The vertical scale, upwards."""
-        return Scale(low, high, self.bottom, self.top)
+        """The vertical scale, upwards; of values that are all the same, one of length 1."""
+        return Scale(low, high if high > low else low + 1.0, self.bottom, self.top)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
