@@ -14,6 +14,7 @@ import pytest
 import small
 import yaml
 from engine.tasks import process, slow, squared
+from evaluation import logs
 from helpers import recbayes
 from replay.worlds import Model, pages
 
@@ -148,6 +149,15 @@ def test_posteriors_are_fitted_the_same(ray_engine):
         assert other["train_seconds"] > 0
     assert local.errors == spread.errors
     assert seen == [(0, 1), (1, 1)]
+
+
+def test_bootstraps_of_an_evaluation_are_the_same(ray_engine):
+    """Estimates, intervals and the order of policies, though a worker's BLAS has another number of threads."""
+    seen, log = [], logs.read(logs.frame(3333))
+    policies = [rb.table(logs.table(), name="t"), rb.logged()]
+    spread = rb.evaluate(log, policies, interval="bootstrap", engine=ray_engine, progress=lambda *told: seen.append(told))
+    assert spread.to_json() == rb.evaluate(log, policies, interval="bootstrap").to_json()
+    assert seen == [(3333, 3333, "rows"), *((done, 6, "bootstraps") for done in range(1, 7))]
 
 
 @pytest.fixture(scope="module")
