@@ -40,7 +40,7 @@ class Study(NamedTuple):
 def drawn(study: Study, engine: Engine, tell: Tell) -> list[Array]:
     """The draws of each of a study's estimates, [RESAMPLES]; `tell` is called with (done, of, what) after each."""
     found: dict[int, Array] = {}
-    for number, draws in results(engine, Work(task, study), len(study.sums)):
+    for number, draws in results(engine, Work(task, study, whole=None), len(study.sums)):
         found[number] = draws
         tell(len(found), len(study.sums), "bootstraps")
     return [found[number] for number in range(len(study.sums))]
