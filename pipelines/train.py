@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pandas as pd
@@ -37,7 +38,7 @@ def check(config: Config) -> None:
     trainers(config)
     if config.train.recalibrate:
         must_be_whole(config, "train.recalibrate")
-    if config.posterior.kind in rb.fitted.IN_MEMORY:
+    if config.posterior.kind in import_module("recbayes.fitted").IN_MEMORY:
         must_be_whole(config, f"posterior {config.posterior.kind}")
     check_passed(config)
 
