@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbayes.evaluation.estimating import Gathered, estimates_of
+from recbayes.engine.local import Local
+from recbayes.evaluation.estimating import Gathered, chosen, draws_of, estimates_of
 from recbayes.evaluation.estimators import Estimator, clipped_ips, dr, dros, ips, sndr, snips, sub_gaussian, switch_dr
 from recbayes.evaluation.logged import logged
 from recbayes.evaluation.rows import Rows, of_arrays
@@ -139,7 +140,10 @@ def judged(rng: np.random.Generator, cell: Cell, *, shrinking: bool) -> list[dic
     at, asked = cell.world, PLAIN + SHRINKING * shrinking
     statistics = Statistics.of(of_arrays(**draw(rng, at, cell.size, cell.fault)), asked)
     target = logged()._replace(own=False)
-    found = estimates_of(target, Gathered(statistics, None, np.zeros(2)), asked, 0.95, "auto", (0.0, 1.0), ())
+    gathered = Gathered(statistics, None, np.zeros(2))
+    values = chosen(gathered, asked)
+    draws = draws_of({target.name: gathered}, {target.name: values}, "auto", Local())
+    found = estimates_of(target, gathered, values, draws, level=0.95, interval="auto", span=(0.0, 1.0), doubts=())
     return [
         {
             "estimator": one.estimator,

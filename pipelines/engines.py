@@ -31,6 +31,11 @@ def trainers(config: Config) -> Any:
     return engine(config) if config.runtime.engine == "ray" else "ray"
 
 
+def fitters(config: Config) -> Any:
+    """Where fits run that know nothing of each other: the config's engine; this process, where a fit has workers of its own or a GPU."""
+    return "local" if config.train.workers > 1 or config.runtime.device == "gpu" else engine(config)
+
+
 def runtime(config: Config) -> dict[str, Any]:
     """What `rb.replay` takes of the config's `runtime`."""
     return {"device": config.runtime.device, "replica_chunk": config.runtime.replica_chunk, "engine": engine(config)}

@@ -48,7 +48,8 @@ def run(config: Config, folder: RunFolder, console: Console) -> dict[str, Any]:
     assert config.evaluate is not None
     if needs_fit(config):
         policies = [policy(config, target, folder) for target in config.evaluate.policies]
-        found = judge(config, policies, reward_model(config, folder, console))
+        with console.progress("evaluating") as progress:
+            found = judge(config, policies, reward_model(config, folder, progress), progress)
     else:
         found = evaluated(config.model_dump_json())
     folder.output("evaluation.json").write_text(json.dumps(found.to_json(), indent=2, allow_nan=False), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import recbayes as rb
 from recbayes.config import Config
-from recbayes.console import Console
+from recbayes.console import Advance, Console
 from recbayes.pipelines.engines import trainers
 from recbayes.pipelines.inputs import features
 
@@ -15,8 +15,18 @@ from recbayes.pipelines.inputs import features
 def fit(config: Config, train: Any, checkpoint: Path | None, console: Console, **changed: Any) -> Any:
     """The config's model on some training rows; `changed` takes the place of settings of `train`."""
     with console.progress("training") as progress:
-        how = config.train.model_dump() | {"seed": config.seed, "checkpoint": checkpoint, "progress": progress} | changed
-        return rb.fit(train, **chosen(config), **how, engine=trainers(config))
+        return fit_here(config, checkpoint, progress, train, **changed)
+
+
+def fit_here(config: Config, checkpoint: Path | None, progress: Advance, train: Any, **changed: Any) -> Any:
+    """The same, told to a bar that is there."""
+    how = config.train.model_dump() | {"seed": config.seed, "checkpoint": checkpoint, "progress": progress} | changed
+    return rb.fit(train, **chosen(config), **how, engine=trainers(config))
+
+
+def fit_alone(config: Config, train: Any, **changed: Any) -> Any:
+    """The same in one process that keeps nothing: for work that is spread itself."""
+    return rb.fit(train, **chosen(config), **config.train.model_dump() | {"seed": config.seed, "workers": 1} | changed)
 
 
 def chosen(config: Config) -> dict[str, Any]:
@@ -26,12 +36,8 @@ def chosen(config: Config) -> dict[str, Any]:
 
 
 def fit_again(config: Config, epochs: int, log: Any, seed: int) -> Any:
-    """The config's model on a log that has grown, for as many epochs as its own training found best; nothing is held out.
-
-    In one process: replays that fit again are spread themselves.
-    """
-    how = config.train.model_dump() | {"epochs": epochs, "held_out": 0.0, "recalibrate": False, "workers": 1}
-    return rb.fit(log, **chosen(config), **how, seed=seed)
+    """The config's model on a log that has grown, for as many epochs as its own training found best; nothing is held out."""
+    return fit_alone(config, log, epochs=epochs, held_out=0.0, recalibrate=False, seed=seed)
 
 
 def fit_briefly(config: Config, train: Any, *, console: Console) -> Any:

@@ -7,9 +7,10 @@ from typing import Any
 
 import recbayes as rb
 from recbayes.config import Config, Target
-from recbayes.console import Console
+from recbayes.console import Advance
 from recbayes.pipelines import export
-from recbayes.pipelines.fits import fit
+from recbayes.pipelines.engines import engine, fitters
+from recbayes.pipelines.fits import fit_alone, fit_here
 from recbayes.pipelines.inputs import judged_log
 from recbayes.pipelines.served import named_policy
 from recbayes.run_folder import RunFolder
@@ -49,15 +50,18 @@ def evaluated(dumped: str) -> Any:
     return judge(config, [target.build(name=target.name) for target in config.evaluate.policies], model)
 
 
-def reward_model(config: Config, folder: RunFolder, console: Console) -> Any:
-    """The direct method's: shrunk rates, or the config's click model without each fold."""
+def reward_model(config: Config, folder: RunFolder, progress: Advance) -> Any:
+    """The direct method's: shrunk rates, or the config's click model without each fold, a task each if the engine has other processes."""
     assert config.evaluate is not None
     if config.evaluate.reward_model == "rates":
         return partial(rb.rates, folds=config.evaluate.folds)
-    return rb.modelled(lambda log: fit(config, log, folder.checkpoints, console), folds=config.evaluate.folds)
+    where = fitters(config)
+    apart = where != "local" and where.apart
+    fit = partial(fit_alone, config) if apart else partial(fit_here, config, folder.checkpoints, progress)
+    return rb.modelled(fit, folds=config.evaluate.folds, engine=where, progress=progress)
 
 
-def judge(config: Config, policies: list[Any], model: Any) -> Any:
+def judge(config: Config, policies: list[Any], model: Any, progress: Advance | None = None) -> Any:
     """All policies on the config's log."""
     section = config.evaluate
     assert section is not None
@@ -72,4 +76,6 @@ def judge(config: Config, policies: list[Any], model: Any) -> Any:
         given=section.given,
         reward_range=config.log.reward_range,
         decision=section.decision,
+        engine=engine(config),
+        progress=progress,
     )

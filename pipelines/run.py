@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,11 @@ def run_stages(config: Config, out: Path, until: str, console: Console) -> dict[
     todo = stale(plan, config, data, known)
     if not {"audit", "report"}.issuperset(todo):
         start(config.runtime.device)
-    where = engine(config)
-    checked = {stage: seconds(recipe(stage).check, config) for stage in todo}
     summaries: dict[str, Any] = {}
-    with closing(where), RunFolder.open(out) as folder:
+    with ExitStack() as left:
+        left.enter_context(closing(engine(config)))
+        checked = {stage: seconds(recipe(stage).check, config) for stage in todo}
+        folder = left.enter_context(RunFolder.open(out))
         for stage in plan:
             depends = inputs(stage, config, data, folder)
             fresh = folder.is_fresh(stage, depends)

@@ -11,6 +11,7 @@ milliseconds and leaves TensorFlow alone.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -72,6 +73,10 @@ class _Package(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        """By name, as plain modules are: a notebook's own function that says `rb.fit` travels to workers."""
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Package

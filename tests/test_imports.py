@@ -1,6 +1,7 @@
 """Imports go one way, nothing heavy is imported early, and every public name is there."""
 
 import ast
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,11 @@ def test_functions_are_not_hidden_by_rooms_of_their_name():
     """`rb.replay` must be the function, also after something imported the room recbayes.replay."""
     code = "import recbayes.replay, recbayes.export, recbayes.report; assert callable(recbayes.replay) and callable(recbayes.export)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_travels_by_its_name():
+    """A notebook's own function that says `rb.fit` is pickled with the module it looks into, and workers must get that."""
+    assert pickle.loads(pickle.dumps(recbayes)) is recbayes
 
 
 def test_unknown_names_list_the_known():

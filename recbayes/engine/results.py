@@ -21,7 +21,7 @@ class Work(NamedTuple):
       once: called with `shared` in each process before its first task.
       at_once: tasks that one process may work on at a time, on threads.
       whole: a task computes on all threads that TensorFlow has, and how it rounds depends on their number: other processes then have as
-        many as this one, in place of one.
+        many as this one, in place of one. None: it does not compute with TensorFlow, and takes the processes that are there.
     """
 
     function: Task
@@ -29,7 +29,7 @@ class Work(NamedTuple):
     alike: Callable[[int], Hashable] | None = None
     once: Callable[[Any], object] | None = None
     at_once: int = 1
-    whole: bool = False
+    whole: bool | None = False
 
 
 class Engine(Protocol):

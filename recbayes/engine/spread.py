@@ -67,7 +67,8 @@ class Spread:
         import ray
 
         study, waiting = ray.put((work.function, work.once, work.shared)), Waiting(numbers, work.alike)
-        self._staff(min(self._places(), len(numbers)), study, threads_here() if work.whole else 1)
+        threads = self._threads if work.whole is None else threads_here() if work.whole else 1
+        self._staff(min(self._places(), len(numbers)), study, threads)
         left, losses = len(numbers), Counter[int | None]()
         try:
             while left:

@@ -6,15 +6,17 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import stats
 
+from recbayes.engine import Engine
 from recbayes.evaluation.estimators.base import Estimator
 from recbayes.evaluation.intervals import Interval, Method, bernstein, bootstrap, method_for, normal
 from recbayes.evaluation.moments import Moments
 from recbayes.evaluation.ranking import Best, Pair, Ranked, best, jackknife, pair
+from recbayes.evaluation.resampling import Study, Tell, drawn
 from recbayes.evaluation.result import Estimate
 from recbayes.evaluation.slope import choose
 from recbayes.evaluation.statistics import Overview, Statistics
@@ -51,32 +53,70 @@ class Chosen(NamedTuple):
     estimate: Value
 
 
-def chosen(gathered: Gathered, estimator: Estimator, place: int) -> Chosen:
-    """An estimator's estimate at its setting; `place` is its number among those asked for."""
-    candidates = gathered.statistics.sums[place]
-    values = [_value(gathered, estimator, sums) for sums in candidates]
-    taken = choose(values) if len(values) > 1 else 0
-    return Chosen(estimator, estimator.settings[taken], candidates[taken], values[taken])
+def chosen(gathered: Gathered, asked: Sequence[Estimator]) -> list[Chosen]:
+    """Each estimator's estimate at its setting, in the order asked for."""
+    found = []
+    for estimator, candidates in zip(asked, gathered.statistics.sums):
+        values = [_value(gathered, estimator, sums) for sums in candidates]
+        taken = choose(values) if len(values) > 1 else 0
+        found.append(Chosen(estimator, estimator.settings[taken], candidates[taken], values[taken]))
+    return found
+
+
+Draws: TypeAlias = Mapping[tuple[str, int], Array]
+"""(policy, place among its estimates) -> the estimate in each resample, [RESAMPLES]."""
+
+
+def draws_of(
+    gathered: Mapping[str, Gathered],
+    found: Mapping[str, Sequence[Chosen]],
+    method: Method,
+    engine: Engine,
+    tell: Tell = lambda *told: None,
+) -> Draws:
+    """The draws of the estimates that are resampled: for their interval, or for the order of the policies."""
+    place = ranks_by([one.estimator for one in next(iter(found.values()))])
+    known = [policy for policy, ones in found.items() if math.isfinite(ones[place].estimate.value)]
+    order = {(policy, place) for policy in known} if len(known) > 1 else set()
+    ends = {(policy, i) for policy, ones in found.items() for i, one in enumerate(ones) if interval_of(one, method) == "bootstrap"}
+    wanted = sorted(order | ends)
+    buckets = next(iter(gathered.values())).statistics.overview.buckets
+    return dict(zip(wanted, drawn(Study(buckets, [found[policy][i].sums for policy, i in wanted]), engine, tell)))
+
+
+def ranks_by(asked: Sequence[Estimator]) -> int:
+    """The place of the estimator that ranks: the last one asked for, dm only if alone."""
+    return max((i for i, estimator in enumerate(asked) if estimator.kind != "dm"), default=0)
+
+
+def interval_of(one: Chosen, method: Method) -> str:
+    """The interval that an estimate gets; none, where there is no estimate."""
+    if not math.isfinite(one.estimate.value):
+        return "none"
+    if one.estimator.kind == "dm":
+        return "jackknife"
+    return method_for(method, one.estimate.decisions, one.sums.weighing.effective_clicks)
 
 
 def estimates_of(
     target: Target,
     gathered: Gathered,
-    asked: Sequence[Estimator],
+    found: Sequence[Chosen],
+    draws: Draws,
+    *,
     level: float,
     interval: Method,
     span: tuple[float, float] | None,
     doubts: tuple[Doubt, ...],
 ) -> list[Estimate]:
     """One policy's estimates, in the order asked for."""
-    found = [chosen(gathered, estimator, place) for place, estimator in enumerate(asked)]
     reach = span or gathered.statistics.overview.rewards
     made = []
-    for one in found:
+    for place, one in enumerate(found):
         others = {o.estimator.kind: o.estimate for o in found if o is not one and o.estimator.kind != "dm" and o.estimator.shrink is None}
         overview, kind = gathered.statistics.overview, one.estimator.kind
         spread = design(one.sums, overview.buckets) if overview.clustered else 1.0
-        ends = _interval(gathered, one, level, interval, reach)
+        ends = _interval(gathered, one, level, interval, reach, draws.get((target.name, place)))
         facts = Facts(
             kind=kind,
             estimate=one.estimate,
@@ -112,19 +152,25 @@ def estimates_of(
     return made
 
 
-def ranked(gathered: Mapping[str, Gathered], asked: Sequence[Estimator], estimates: Sequence[Estimate]) -> tuple[tuple[Pair, ...], Best]:
-    """The order of all pairs of policies by the estimator asked for last (dm only if alone), and each one's chance to be best."""
-    place = max((i for i, estimator in enumerate(asked) if estimator.kind != "dm"), default=0)
+def ranked(
+    gathered: Mapping[str, Gathered],
+    found: Mapping[str, Sequence[Chosen]],
+    draws: Draws,
+    estimates: Sequence[Estimate],
+) -> tuple[tuple[Pair, ...], Best]:
+    """The order of all pairs of policies by the estimator that ranks, and each one's chance to be best."""
+    asked = [one.estimator for one in next(iter(found.values()))]
+    place = ranks_by(asked)
     kind = asked[place].kind
     known = []
     for one in estimates:
         if one.estimator == kind and math.isfinite(one.value):
-            of = gathered[one.policy]
+            of, name = gathered[one.policy], one.policy
             fits = of.by_fold / of.statistics.overview.decisions if kind == "dm" else np.zeros(0)
-            known.append(Ranked(one.policy, chosen(of, asked[place], place).sums, one.verdict, fits))
+            known.append(Ranked(name, found[name][place].sums, one.verdict, draws.get((name, place), np.zeros(0)), fits))
     buckets = next(iter(gathered.values())).statistics.overview.buckets
     pairs = [pair(a, b, buckets, kind) for a, b in combinations(known, 2)]
-    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known, buckets) if len(known) > 1 else Best({}, 0, "")
+    return tuple(sorted(pairs, key=lambda found: -found.difference)), best(known) if len(known) > 1 else Best({}, 0, "")
 
 
 def design(sums: Sums, buckets: Array) -> float:
@@ -162,15 +208,15 @@ def _value(gathered: Gathered, estimator: Estimator, sums: Sums) -> Value:
     return found._replace(stderr=math.sqrt(found.stderr**2 + float(fitting @ fitting)))
 
 
-def _interval(gathered: Gathered, one: Chosen, level: float, method: Method, span: tuple[float, float]) -> Interval:
-    overview, value = gathered.statistics.overview, one.estimate
-    if not math.isfinite(value.value):
+def _interval(gathered: Gathered, one: Chosen, level: float, method: Method, span: tuple[float, float], draws: Array | None) -> Interval:
+    overview, value, taken = gathered.statistics.overview, one.estimate, interval_of(one, method)
+    if taken == "none":
         return Interval(math.nan, math.nan, "none")
-    if one.estimator.kind == "dm":  # its error is the jackknife's, with a degree of freedom less than folds
+    if taken == "jackknife":  # dm's error, with a degree of freedom less than folds
         return normal(value, level, len(gathered.by_fold))
-    taken = method_for(method, value.decisions, one.sums.weighing.effective_clicks)
     if taken == "bootstrap":
-        return bootstrap(one.sums, overview.buckets, level)
+        assert draws is not None
+        return bootstrap(one.sums, overview.buckets, level, draws)
     if taken == "bernstein":
         return bernstein(one.sums, value, level, _reach(gathered, one, span))
     return normal(value, level, int(np.count_nonzero(overview.buckets)) if overview.clustered else overview.rows)

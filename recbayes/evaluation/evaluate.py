@@ -10,13 +10,15 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import pyarrow.compute as pc
 
+from recbayes.engine import Engine, Kind, opened
 from recbayes.evaluation import estimators as known
 from recbayes.evaluation.decisions import Decisions, check_candidates, check_decisions, decisions_of
-from recbayes.evaluation.estimating import Gathered, estimates_of, ranked
+from recbayes.evaluation.estimating import Gathered, chosen, draws_of, estimates_of, ranked
 from recbayes.evaluation.estimators.base import Estimator
 from recbayes.evaluation.intervals import Method
 from recbayes.evaluation.propensities import Propensities, propensities_of
 from recbayes.evaluation.rates import rates
+from recbayes.evaluation.resampling import Tell
 from recbayes.evaluation.result import Evaluation
 from recbayes.evaluation.reward_model import RewardModel, predict
 from recbayes.evaluation.rows import Rows
@@ -49,6 +51,8 @@ def evaluate(
     reward_range: tuple[float, float] | None = None,
     decision: str | None = None,
     threads: int = 2,
+    engine: Kind | Engine = "local",
+    progress: Tell | None = None,
     **roles: Any,
 ) -> Evaluation:
     """Judges policies from a log of another one.
@@ -66,10 +70,13 @@ def evaluate(
       reward_range: smallest and largest reward; clicks have (0, 1), other rewards by default those that are seen.
       decision: column whose value (with the position) a row must not share with another; it takes 8 bytes a row.
       threads: that work on the sums.
+      engine: where the bootstraps are made, as for `replay`, with the same figures; the log is read here. A reward model that fits click
+        models has an engine of its own (`modelled`).
+      progress: called with (done, of, what) after some rows, what is "rows", and after each estimate that is resampled, "bootstraps".
       **roles: of `read_log`, where `log` is not a log yet.
 
     Returns: estimates with verdicts, and the order of the policies.
-    Raises: UserError for a log, a policy or a setting that can't be, with rows and mend.
+    Raises: UserError for a log, a policy, a setting or an engine that can't be, with rows and mend.
 
     >>> from recbayes.evaluation.logged import logged
     >>> found = evaluate("example:open_bandit_bts", [logged()], clicks="click", item="item_id", propensity="propensity_score",
@@ -88,14 +95,27 @@ def evaluate(
     if any(estimator.needs_model for estimator in asked):
         q = rates(stream) if reward_model is None else reward_model(stream)
     weighing = propensities_of(stream, propensities, given)
-    gathered = _pass(stream, whole, policies, asked, q, weighing, threads)
+    tell = progress or (lambda *_: None)
+    gathered = _pass(stream, whole, policies, asked, q, weighing, threads, tell)
+    found = {target.name: chosen(gathered[target.name], asked) for target in policies}
+    with opened(engine) as runner:
+        draws = draws_of(gathered, found, interval, runner, tell)
     span = reward_range or ((0.0, 1.0) if stream.columns.clicks is not None else None)
     estimates = tuple(
         estimate
         for target in policies
-        for estimate in estimates_of(target, gathered[target.name], asked, level, interval, span, weighing.doubts_of(target))
+        for estimate in estimates_of(
+            target,
+            gathered[target.name],
+            found[target.name],
+            draws,
+            level=level,
+            interval=interval,
+            span=span,
+            doubts=weighing.doubts_of(target),
+        )
     )
-    pairs, best = ranked(gathered, asked, estimates)
+    pairs, best = ranked(gathered, found, draws, estimates)
     first = next(iter(gathered.values()))
     about = {
         "log": stream.source,
@@ -209,6 +229,7 @@ def _pass(
     q: RewardModel | None,
     weighing: Propensities,
     threads: int,
+    tell: Tell,
 ) -> dict[str, Gathered]:
     """One pass over the log for all policies."""
     if whole is not None:
@@ -223,6 +244,7 @@ def _pass(
         for target in policies:
             new = _gather(log, first, target, made, stratum, propensity, asked, q, threads)
             found[target.name] = found[target.name].merge(new) if target.name in found else new
+        tell(first + len(log), stream.rows, "rows")
     if len(strata.places) <= POSITIONS:
         places = [place for place, _ in sorted(strata.places.items(), key=lambda entry: entry[1])]
         return {name: gathered._replace(places=tuple(places)) for name, gathered in found.items()}

@@ -4,26 +4,22 @@ normal: Student's on the influence values. bootstrap: percentiles of the estimat
 together, corrected for bias and skewness (BCa): clicks are rare, so estimates that are too low come with errors that are too small.
 bernstein: empirical Bernstein, which holds for any number of rows where weights and rewards are bounded, and is wide.
 
-Source: Efron 1987, Better bootstrap confidence intervals, JASA 82; Poisson weights: Hanley and MacGibbon 2006, CMPB 83(1); Maurer and
-Pontil 2009, arXiv:0907.3740.
+Source: Efron 1987, Better bootstrap confidence intervals, JASA 82; Maurer and Pontil 2009, arXiv:0907.3740.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from recbayes.evaluation.rows import BUCKETS
 from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.value import Value, influence, linear, of_sums
 from recbayes.types import Array
 
 Method = Literal["auto", "normal", "bootstrap", "bernstein"]
-RESAMPLES = 1000
 MANY_ROWS = 100_000
 MANY_CLICKS = 400
 """With so many decisions and effective clicks the normal interval is taken, elsewhere the bootstrap."""
@@ -47,15 +43,14 @@ def normal(value: Value, level: float, clusters: int) -> Interval:
     return Interval(value.value - half, value.value + half, "normal")
 
 
-def bootstrap(sums: Sums, buckets: Array, level: float) -> Interval:
-    """BCa percentiles over resampled buckets, [BUCKETS] decisions each.
+def bootstrap(sums: Sums, buckets: Array, level: float, draws: Array) -> Interval:
+    """BCa percentiles over resampled buckets, [BUCKETS] decisions each; `draws` [RESAMPLES] are the resamples' estimates (`resampling.py`).
 
     share = Phi(z0 + (z0 + z) / (1 - a (z0 + z))),  z0 = Phi^-1(share of draws below the estimate),  a = sum u^3 / (6 (sum u^2)^1.5)
 
     u are the buckets' influence values.
     """
-    draws, own = resampled(sums, buckets), influence(sums, buckets)
-    draws = draws[np.isfinite(draws)]
+    own, draws = influence(sums, buckets), draws[np.isfinite(draws)]
     value, square = of_sums(sums).value, float(own @ own)
     below = (draws < value).mean() + 0.5 * (draws == value).mean()
     z0 = float(stats.norm.ppf(min(max(below, 1e-3), 1.0 - 1e-3)))
@@ -64,23 +59,6 @@ def bootstrap(sums: Sums, buckets: Array, level: float) -> Interval:
     shares = stats.norm.cdf(z0 + z / np.maximum(1.0 - a * z, 0.1))
     low, high = np.quantile(draws, shares)
     return Interval(float(low), float(high), "bootstrap")
-
-
-def resampled(sums: Sums, buckets: Array) -> Array:
-    """The estimate of each resample, [RESAMPLES]: the same resamples for every estimator and policy of a log."""
-    there = np.flatnonzero(buckets)
-    last = int(there[-1]) + 1  # a log of n rows fills the first n buckets
-    weights = resamples()[:, :last]
-    drawn = weights @ np.concatenate([[buckets], sums.buckets])[:, :last].T.astype(np.float32)  # [RESAMPLES, 1 + k]
-    with np.errstate(divide="ignore", invalid="ignore"):  # of few clusters a resample may hold none
-        means = {name: column.astype(np.float64) / drawn[:, 0] for name, column in zip(sums.names, drawn[:, 1:].T)}
-        return np.asarray(means.get("total", 0.0) / means.get("share", 1.0) + means.get("constant", 0.0))
-
-
-@cache
-def resamples() -> Array:
-    """How often each bucket is in each resample, float32 [RESAMPLES, BUCKETS]."""
-    return np.random.default_rng(0).poisson(1.0, (RESAMPLES, BUCKETS)).astype(np.float32)
 
 
 def bernstein(sums: Sums, value: Value, level: float, reach: float) -> Interval:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from recbayes.evaluation.intervals import RESAMPLES, resampled
+from recbayes.evaluation.resampling import RESAMPLES
 from recbayes.evaluation.sums import Sums
 from recbayes.evaluation.value import influence, of_sums
 from recbayes.evaluation.verdict import RANKS
@@ -38,12 +38,14 @@ class Pair(NamedTuple):
 class Ranked(NamedTuple):
     """A policy in the order: its sums by the estimator that ranks, and its verdict.
 
-    by_fold: what it earns by the fit without each fold, [folds], where the direct method ranks; else empty.
+    draws: its estimate in each resample, [RESAMPLES], for `best`. by_fold: what it earns by the fit without each fold, [folds], where the
+    direct method ranks; else empty.
     """
 
     name: str
     sums: Sums
     verdict: str
+    draws: Array = np.zeros(0)
     by_fold: Array = np.zeros(0)
 
 
@@ -80,9 +82,9 @@ def jackknife(by_fold: Array) -> Array:
     return math.sqrt((folds - 1) / folds) * (by_fold - by_fold.mean(-1, keepdims=True)) if folds else by_fold
 
 
-def best(policies: Sequence[Ranked], buckets: Array) -> Best:
+def best(policies: Sequence[Ranked]) -> Best:
     """The share of resamples of the log in which each policy comes first; ties share. A resample that holds nothing of one is left out."""
-    draws = np.stack([_drawn(policy, buckets) for policy in policies])  # [policies, RESAMPLES]
+    draws = np.stack([_with_fit(policy) for policy in policies])  # [policies, RESAMPLES]
     draws = draws[:, np.isfinite(draws).all(0)]
     names, left = [policy.name for policy in policies], draws.shape[1]
     if 2 * left < RESAMPLES:
@@ -92,9 +94,9 @@ def best(policies: Sequence[Ranked], buckets: Array) -> Best:
     return Best(dict(zip(names, (first / first.sum(0)).mean(1).tolist())), left, "")
 
 
-def _drawn(policy: Ranked, buckets: Array) -> Array:
+def _with_fit(policy: Ranked) -> Array:
     """The estimate of each resample, [RESAMPLES]; the direct method's with the error of its fit, the same draw for all policies."""
-    draws, fitting = resampled(policy.sums, buckets), jackknife(policy.by_fold)
+    draws, fitting = policy.draws, jackknife(policy.by_fold)
     if len(fitting) < 2:
         return draws
     random, freedom, value = np.random.default_rng(1), len(fitting) - 1, of_sums(policy.sums).value

@@ -14,6 +14,7 @@ import pytest
 import small
 import yaml
 from engine.tasks import process, slow, squared
+from evaluation import logs
 from helpers import recbayes
 from replay.worlds import Model, pages
 
@@ -148,6 +149,28 @@ def test_posteriors_are_fitted_the_same(ray_engine):
         assert other["train_seconds"] > 0
     assert local.errors == spread.errors
     assert seen == [(0, 1), (1, 1)]
+
+
+def test_click_models_and_bootstraps_of_an_evaluation_are_the_same(ray_engine):
+    """Though a worker's BLAS has other threads, and with a notebook's own function; bootstraps take the workers that are there."""
+    log, seen, staff = logs.read(logs.frame(3333), features=["item", "slot"]), [], []
+    settings = {"features": [rb.categorical("item"), rb.categorical("slot", side="context")], "model": rb.linear(), "posterior": rb.map()}
+
+    def fit(train):
+        return rb.fit(train, **settings, density=rb.point(), epochs=1, held_out=0.0)
+
+    def progress(*told):
+        seen.append(told)
+        staff.append(list(ray_engine._hands))
+
+    def found(engine, **tell):
+        given = {"reward_model": rb.modelled(fit, folds=2, engine=engine, **tell), "interval": "bootstrap", "engine": engine}
+        return rb.evaluate(log, [rb.table(logs.table(), name="t"), rb.logged()], **given, **tell).to_json()
+
+    assert found(ray_engine, progress=progress) == found("local")
+    rows, bootstraps = [(3333, 3333, "rows")], [(done, 6, "bootstraps") for done in range(1, 7)]
+    assert seen == [(1, 2, "click models"), (2, 2, "click models"), *rows, *bootstraps]
+    assert staff[1] == staff[-1]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from evaluation import logs
 
 import recbayes as rb
-from recbayes.evaluation import ranking
+from recbayes.evaluation import resampling
 
 
 def test_the_direct_method_alone_is_no_surer_than_its_model():
@@ -53,7 +53,7 @@ def test_empty_resamples_are_left_out():
 def test_too_few_resamples_say_why(monkeypatch):
     """Fewer than half the resamples hold anything: no chance is stated, and the reason is."""
     draws = np.where(np.arange(1000) < 400, 1.0, math.nan)
-    monkeypatch.setattr(ranking, "resampled", lambda sums, buckets: draws)
+    monkeypatch.setattr(resampling, "resampled", lambda sums, buckets: draws)
     found = by_day(3, rb.table(logs.table(), name="t"))
     assert all(math.isnan(share) for share in found.best.values())
     assert "400 of 1,000" in found.reason

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections import Counter
 
 import pytest
 import small
 import yaml
 from helpers import recbayes
+
+from recbayes.engine.local import Local
+from recbayes.pipelines import engines
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,45 @@ def test_it_is_skipped_until_something_changes(open_bandit):
     assert changed.exit_code == 0, changed.stderr
     (first, *_) = json.loads((out / "evaluation.json").read_text())["estimates"]
     assert (first["estimator"], first["setting"]) == ("clipped_ips", 2.0)
+
+
+class Apart(Local):
+    """This process as if it were others, which get what tasks share through a pickle."""
+
+    apart = True
+
+    def __init__(self):
+        super().__init__()
+        self.done = Counter()
+
+    def run(self, work, numbers):
+        function, shared = pickle.loads(pickle.dumps((work.function, work.shared)))
+        for number in reversed(numbers):
+            self.done[function.__name__] += 1
+            yield number, function(shared, number)
+
+
+def test_the_configs_engine_does_it(tmp_path, monkeypatch):
+    """Click models without each fold and bootstraps are the engine's tasks, and every byte of the result is that of this process."""
+    small.frame(groups=24).to_parquet(tmp_path / "log.parquet")
+    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
+    data = {
+        "log": {"path": str(tmp_path / "log.parquet"), "columns": columns},
+        "features": [{"name": "image", "kind": "categorical"}],
+        "model": "linear",
+        "density": {"kind": "point", "group_effect": False},
+        "posterior": "map",
+        "train": {"epochs": 2},
+        "evaluate": {"policies": ["logged"], "estimators": ["dr", "snips"], "reward_model": "fitted", "folds": 2, "interval": "bootstrap"},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data))
+    apart = Apart()
+    for out in ("here", "apart"):
+        done = recbayes("evaluate", tmp_path / "config.yaml", "--out", tmp_path / out)
+        assert done.exit_code == 0, done.stderr
+        monkeypatch.setattr(engines, "_engine", lambda kind, address: apart)
+    assert (tmp_path / "apart" / "evaluation.json").read_bytes() == (tmp_path / "here" / "evaluation.json").read_bytes()
+    assert apart.done == {"without": 2, "task": 2}
 
 
 def test_a_policy_of_the_run(tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from evaluation import logs
 
 import recbayes as rb
+from recbayes.engine.local import Local
 from recbayes.evaluation import verdict
-from recbayes.evaluation.estimating import Gathered, estimates_of
+from recbayes.evaluation.estimating import Gathered, chosen, draws_of, estimates_of
 from recbayes.evaluation.estimators import clipped_ips, dr, ips, snips
 from recbayes.evaluation.logged import logged
 from recbayes.evaluation.rows import of_arrays
@@ -20,7 +21,11 @@ def judged(estimators, **given):
     """Estimates of a policy from plain arrays."""
     statistics = Statistics.of(of_arrays(**given), estimators)
     target = logged()._replace(own=False)
-    return estimates_of(target, Gathered(statistics, None, np.zeros(2)), estimators, 0.95, "auto", (0.0, 1.0), ())
+    gathered = {target.name: Gathered(statistics, None, np.zeros(2))}
+    found = {target.name: chosen(gathered[target.name], estimators)}
+    draws = draws_of(gathered, found, "auto", Local())
+    how = {"level": 0.95, "interval": "auto", "span": (0.0, 1.0), "doubts": ()}
+    return estimates_of(target, gathered[target.name], found[target.name], draws, **how)
 
 
 def made(n=8000, seed=0, rate=0.1, strength=1.0):
