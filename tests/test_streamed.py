@@ -299,6 +299,10 @@ def test_a_file_that_vanishes_or_is_damaged_between_epochs_is_named(files: Path,
     (tmp_path / "1.parquet").write_bytes(bytes(content[:middle] + bytes(2 * middle) + content[3 * middle :]))
     with pytest.raises(UserError, match=r"1\.parquet is damaged.*a rerun goes on from the last checkpoint"):
         list(feed.once(64))
+    (tmp_path / "1.parquet").write_bytes(bytes(content))
+    pq.write_table(pq.read_table(tmp_path / "1.parquet"), tmp_path / "1.parquet", row_group_size=7)
+    with pytest.raises(UserError, match=r"1\.parquet was written anew while it was read. Put the file back"):
+        list(feed.once(64))
     (tmp_path / "1.parquet").unlink()
     with pytest.raises(UserError, match=r"1\.parquet vanished while it was read. Put it back"):
         list(feed.once(64))

@@ -192,7 +192,11 @@ def _opened(part: Part, piece: Piece, features: Sequence[str]) -> _Opened:
     first, last = np.searchsorted(ends, piece.start, side="right") - 1, np.searchsorted(ends, piece.stop, side="left")
     strings = [name for name in features if _is_text(schema.field(name).type)]
     with _faults_named(part):
-        file = pq.ParquetFile(part.rows.path, metadata=part.rows.metadata, read_dictionary=strings)
+        file = pq.ParquetFile(part.rows.path, read_dictionary=strings)
+    if tuple(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)) != part.groups:
+        raise Interrupted(
+            f"log: {part.file} was written anew while it was read. Put the file back; a rerun goes on from the last checkpoint."
+        )
     return _Opened(file, list(range(first, last)), piece.start - int(ends[first]))
 
 
@@ -233,8 +237,7 @@ def _ends(part: Part) -> list[int]:
 
 def _group_ends(part: Part) -> list[int]:
     """Where each row group of a file ends."""
-    sizes = [part.rows.metadata.row_group(i).num_rows for i in range(part.rows.metadata.num_row_groups)]
-    return np.cumsum(sizes, dtype=np.int64).tolist()
+    return np.cumsum(part.groups, dtype=np.int64).tolist()
 
 
 def _column(source: Source, part: int, start: int, stop: int, name: str) -> Any:

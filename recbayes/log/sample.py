@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from recbayes.log.source import LogSource, Source, open_source
+from recbayes.log.source import LogSource, Part, Source, open_source
 
 SAMPLE_ROWS = 1 << 17
 
@@ -29,17 +29,22 @@ def sample_of(log: LogSource, *, rows: int = SAMPLE_ROWS, seed: int = 0) -> Sour
     10000
     """
     source = open_source(log)
-    if source.rows <= rows or not hasattr(source.parts[0].rows, "row_groups"):
+    if source.rows <= rows or not source.parts[0].groups:
         return source
-    groups = [(number, group.id, group.num_rows) for number, part in enumerate(source.parts) for group in part.rows.row_groups]
+    groups = [(number, group, size) for number, part in enumerate(source.parts) for group, size in enumerate(part.groups)]
     order = np.random.default_rng(seed).permutation(len(groups))
     many = 1 + int(np.searchsorted(np.cumsum([groups[i][2] for i in order]), rows))
     chosen = [
         (number, [group for _, group, _ in some]) for number, some in groupby(sorted(groups[i] for i in order[:many]), lambda g: g[0])
     ]
-    parts = tuple(source.parts[n]._replace(rows=source.parts[n].rows.subset(row_group_ids=ids)) for n, ids in chosen)
+    parts = tuple(some_of(source.parts[number], ids) for number, ids in chosen)
 
     def digest() -> str:
         return hashlib.sha256(repr([(source.parts[n].file, source.parts[n].mark(), ids) for n, ids in chosen]).encode()).hexdigest()
 
-    return dataclasses.replace(source, parts=parts, digest=digest, rows=sum(part.rows.count_rows() for part in parts))
+    return dataclasses.replace(source, parts=parts, digest=digest, rows=sum(sum(part.groups) for part in parts))
+
+
+def some_of(part: Part, groups: list[int]) -> Part:
+    """Some row groups of a file."""
+    return part._replace(rows=part.rows.subset(row_group_ids=groups), groups=tuple(part.groups[group] for group in groups))

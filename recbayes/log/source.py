@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
+import pyarrow.parquet as pq
 
 from recbayes.log.columns import listed, nearest
 from recbayes.log.embedded import PREFIX, attribution, example_path
@@ -34,19 +35,29 @@ LogSource: TypeAlias = "str | Path | pd.DataFrame | Any"
 
 
 class Part(NamedTuple):
-    """One file: its name for messages, its rows (a Parquet fragment or a table), and the columns that its folders' names give it."""
+    """One file: its name for messages, its rows (a Parquet fragment or a table), and the columns that its folders' names give it.
+
+    kinds: the file's own columns and types; groups: the rows of each row group. The footer itself is not kept: it takes 1.5 KB a column and
+    row group, gigabytes for a log of billions of rows.
+    """
 
     file: str
     rows: Any
     keys: Mapping[str, str]
+    kinds: Any = None
+    groups: tuple[int, ...] = ()
 
     @property
     def schema(self) -> Any:
         """Columns and types, those of the folders included."""
-        schema = self.rows.schema if isinstance(self.rows, pa.Table) else self.rows.physical_schema
+        schema = self.rows.schema if isinstance(self.rows, pa.Table) else self.kinds
         for name, value in self.keys.items():
             schema = schema.append(pa.field(name, pa.int64() if value.isdecimal() else pa.large_string()))
         return schema
+
+    def footer(self) -> Any:
+        """What the file's footer says, read anew."""
+        return pq.read_metadata(self.rows.path)
 
     def mark(self) -> str:
         """A digest of a file's first rows and its footer, which holds sizes, counts and ranges of every column: which file it was."""
@@ -111,8 +122,12 @@ def open_source(source: LogSource) -> Source:
     name = str(source)
     files = find_files(source)
     root = _root(name, files)
-    parts = [Part(path.relative_to(root).as_posix(), _fragment(path), _folder_keys(path.relative_to(root))) for path in files]
-    rows = _some(sum(part.rows.count_rows() for part in parts), name)
+    parts = list[Part]()
+    for path in files:
+        kinds, groups = _read_footer(path)
+        kinds = parts[-1].kinds if parts and kinds.equals(parts[-1].kinds, check_metadata=True) else kinds
+        parts.append(Part(path.relative_to(root).as_posix(), _fragment(path), _folder_keys(path.relative_to(root)), kinds, groups))
+    rows = _some(sum(sum(part.groups) for part in parts), name)
     credit = attribution(name) if name.startswith(PREFIX) else None
     return Source(name, tuple(parts), _plain_schema(parts), functools.partial(_file_digest, files, root), rows, credit)
 
@@ -159,17 +174,21 @@ def find_files(source: str | Path) -> list[Path]:
 
 
 def _fragment(path: Path) -> Any:
-    """One file with its footer read."""
+    """One file, of which nothing is read yet."""
+    return ds.ParquetFileFormat().make_fragment(str(path.resolve()), filesystem=pa.fs.LocalFileSystem())
+
+
+def _read_footer(path: Path) -> tuple[Any, tuple[int, ...]]:
+    """A file's columns and types, and the rows of each row group."""
     try:
         if path.stat().st_size == 0:
             raise UserError(f"log: {path} is empty (0 bytes). Write it again.")
-        fragment = ds.ParquetFileFormat().make_fragment(str(path.resolve()), filesystem=pa.fs.LocalFileSystem())
-        fragment.ensure_complete_metadata()
+        fragment = _fragment(path)
+        return fragment.physical_schema, tuple(group.num_rows for group in fragment.row_groups)
     except pa.ArrowInvalid as error:
         raise UserError(f"log: {path} is not a Parquet file, or was cut off while it was written{_looks_like(path)}") from error
     except OSError as error:
         raise UserError(f"log: {path} cannot be read: {error.strerror or error}.") from error
-    return fragment
 
 
 def _looks_like(path: Path) -> str:

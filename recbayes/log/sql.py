@@ -58,7 +58,7 @@ def _told(source: Source, out: Path, memory_limit: str, error: Exception) -> Exc
 
 def proven_good(source: Source, columns: Columns) -> bool:
     """Whether the footers alone show that every row is possible: counts are whole numbers within bounds and nothing needed is null."""
-    return all(_proven(part.rows.metadata, columns) for part in source.parts)
+    return all(_proven(part.footer(), columns) for part in source.parts)
 
 
 def _proven(metadata: Any, columns: Columns) -> bool:
