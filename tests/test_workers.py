@@ -105,7 +105,7 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
         address = ray.get_runtime_context().gcs_address
     asker = FORKED.Process(target=ask, args=(address, tmp_path))
     asker.start()
-    asker.join()
+    asker.join(timeout=300)
     assert asker.exitcode == -signal.SIGKILL
     assert none_left(), "workers outlived the process that asked for them"
     assert (tmp_path / "kept" / "state.npz").exists()
@@ -121,6 +121,7 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
         np.testing.assert_array_equal(b, c)
     assert [len(t.history) for t in (one, two, again)] == [3, 3, 3]
     assert [t.best_epoch for t in (one, two, again)] == [1, 1, 1]
+    assert [r["held_out"] for r in again.history] == [0, -1, -2], "the first epoch was done anew"
     assert [r["loss"] for r in two.history] == [r["loss"] for r in again.history]
     np.testing.assert_allclose([r["loss"] for r in one.history], [r["loss"] for r in two.history], rtol=ROUNDING)
     assert none_left(), "workers outlived the training that started them"

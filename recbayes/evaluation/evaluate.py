@@ -91,14 +91,14 @@ def evaluate(
     if decision is not None:
         check_decisions(stream, decision)
     whole = log if isinstance(log, Log) else None
-    q = None
-    if any(estimator.needs_model for estimator in asked):
-        q = rates(stream) if reward_model is None else reward_model(stream)
-    weighing = propensities_of(stream, propensities, given)
     tell = progress or (lambda *_: None)
-    gathered = _pass(stream, whole, policies, asked, q, weighing, threads, tell)
-    found = {target.name: chosen(gathered[target.name], asked) for target in policies}
-    with opened(engine) as runner:
+    with opened(engine) as runner:  # before the pass over the log: one that is none is told at once
+        q = None
+        if any(estimator.needs_model for estimator in asked):
+            q = rates(stream) if reward_model is None else reward_model(stream)
+        weighing = propensities_of(stream, propensities, given)
+        gathered = _pass(stream, whole, policies, asked, q, weighing, threads, tell)
+        found = {target.name: chosen(gathered[target.name], asked) for target in policies}
         draws = draws_of(gathered, found, interval, runner, tell)
     span = reward_range or ((0.0, 1.0) if stream.columns.clicks is not None else None)
     estimates = tuple(

@@ -124,10 +124,10 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
     found = stepped(Step(start + move, move, here, rise, tf.ones_like(start, tf.bool)), steps - 1)
 
     def looked_at() -> tuple[Tensor, Tensor]:
-        last = stepped(found, 0 if verified else MORE).logit
-        return last, held(tf.sigmoid(last))
+        last = found.logit if verified else tf.where(near, found.logit, stepped(found, MORE).logit)  # whatever rows the call has beside
+        return last, near | held(tf.sigmoid(last))
 
-    near = settled(found)
+    near = tf.zeros_like(start, tf.bool) if verified else settled(found)
     logit, near = looked_at() if verified else tf.cond(tf.reduce_all(near), lambda: (found.logit, near), looked_at)
     return tuple(tf.unstack(tf.sigmoid(logit))), tf.reduce_all(near, 0)
 

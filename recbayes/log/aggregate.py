@@ -122,7 +122,7 @@ def _added(onto: str | Path | None, summed: Columns) -> list[dict[str, str]]:
     """
     if onto is None:
         return []
-    held = open_source(onto).parts[0].footer().metadata or {}
+    held = pq.read_metadata(open_source(onto).parts[0].rows.path).metadata or {}
     if _ABOUT.encode() not in held:
         raise UserError(f"aggregate: {onto} was not written by rb.aggregate. Give the counts of an earlier call, or leave onto out.")
     about = json.loads(held[_ABOUT.encode()])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from recbayes.log.asked import distinct_count
 from recbayes.log.faults import bad_rows, merge_faults
-from recbayes.log.source import Part, Source
+from recbayes.log.source import Part, Source, digest_of, footer_of
 from recbayes.log.stream import Stream
 from recbayes.types import Array, Interrupted, UserError
 
@@ -192,12 +193,21 @@ def _opened(part: Part, piece: Piece, features: Sequence[str]) -> _Opened:
     first, last = np.searchsorted(ends, piece.start, side="right") - 1, np.searchsorted(ends, piece.stop, side="left")
     strings = [name for name in features if _is_text(schema.field(name).type)]
     with _faults_named(part):
-        file = pq.ParquetFile(part.rows.path, read_dictionary=strings)
-    if tuple(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)) != part.groups:
+        about = os.stat(part.rows.path)
+        digest, metadata = _footer(part.rows.path, about.st_size, about.st_mtime_ns)
+        file = pq.ParquetFile(part.rows.path, metadata=metadata, read_dictionary=strings)
+    if digest != part.footer:
         raise Interrupted(
-            f"log: {part.file} was written anew while it was read. Put the file back; a rerun goes on from the last checkpoint."
+            f"log: {part.file} was written anew while it was read. Put the old file back before the next run: it goes on from the last "
+            "checkpoint."
         )
     return _Opened(file, list(range(first, last)), piece.start - int(ends[first]))
+
+
+@lru_cache(maxsize=8)
+def _footer(path: str, size: int, written: int) -> tuple[str, Any]:
+    """A footer's digest and what it says, of a file of that size that was written then: of the last few files, as a footer may be large."""
+    return digest_of(footer_of(path)), pq.read_metadata(path)
 
 
 def _rows(part: Part, piece: Piece, names: Sequence[str], opened: _Opened) -> Any:
@@ -219,11 +229,11 @@ def _faults_named(part: Part) -> Iterator[None]:
         if not os.path.exists(part.rows.path):
             raise Interrupted(
                 f"log: {part.file} vanished while it was read. Put it back (workers on other machines want it under "
-                "the same path); a rerun goes on from the last checkpoint."
+                "the same path) before the next run: it goes on from the last checkpoint."
             ) from error
         said = str(error).splitlines()[0]
         raise Interrupted(
-            f"log: {part.file} is damaged: {said}. Copy or write it again; a rerun goes on from the last checkpoint."
+            f"log: {part.file} is damaged: {said}. Copy it again before the next run: it goes on from the last checkpoint."
         ) from error
 
 

@@ -7,6 +7,7 @@ import hashlib
 from itertools import groupby
 
 import numpy as np
+import pyarrow as pa
 
 from recbayes.log.source import LogSource, Part, Source, open_source
 
@@ -29,7 +30,7 @@ def sample_of(log: LogSource, *, rows: int = SAMPLE_ROWS, seed: int = 0) -> Sour
     10000
     """
     source = open_source(log)
-    if source.rows <= rows or not source.parts[0].groups:
+    if source.rows <= rows or isinstance(source.parts[0].rows, pa.Table):
         return source
     groups = [(number, group, size) for number, part in enumerate(source.parts) for group, size in enumerate(part.groups)]
     order = np.random.default_rng(seed).permutation(len(groups))

@@ -22,7 +22,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from recbayes.log.columns import listed, nearest
 from recbayes.log.embedded import PREFIX, attribution, example_path
@@ -37,8 +36,8 @@ LogSource: TypeAlias = "str | Path | pd.DataFrame | Any"
 class Part(NamedTuple):
     """One file: its name for messages, its rows (a Parquet fragment or a table), and the columns that its folders' names give it.
 
-    kinds: the file's own columns and types; groups: the rows of each row group. The footer itself is not kept: it takes 1.5 KB a column and
-    row group, gigabytes for a log of billions of rows.
+    kinds: the file's own columns and types; groups: the rows of each row group; footer: a digest of the file's footer. The footer itself is
+    not kept: it takes 1.5 KB a column and row group, gigabytes for a log of billions of rows.
     """
 
     file: str
@@ -46,6 +45,7 @@ class Part(NamedTuple):
     keys: Mapping[str, str]
     kinds: Any = None
     groups: tuple[int, ...] = ()
+    footer: str = ""
 
     @property
     def schema(self) -> Any:
@@ -55,20 +55,13 @@ class Part(NamedTuple):
             schema = schema.append(pa.field(name, pa.int64() if value.isdecimal() else pa.large_string()))
         return schema
 
-    def footer(self) -> Any:
-        """What the file's footer says, read anew."""
-        return pq.read_metadata(self.rows.path)
-
     def mark(self) -> str:
         """A digest of a file's first rows and its footer, which holds sizes, counts and ranges of every column: which file it was."""
         if isinstance(self.rows, pa.Table):
             return _table_digest(self.rows)[:16]
         with open(self.rows.path, "rb") as file:
             first = file.read(_FIRST)
-            file.seek(-8, os.SEEK_END)
-            size = int.from_bytes(file.read(4), "little") + 8
-            file.seek(-size, os.SEEK_END)
-            return hashlib.sha256(first + file.read(size)).hexdigest()[:16]
+        return hashlib.sha256(first + footer_of(self.rows.path)).hexdigest()[:16]
 
 
 class Batch(NamedTuple):
@@ -124,9 +117,10 @@ def open_source(source: LogSource) -> Source:
     root = _root(name, files)
     parts = list[Part]()
     for path in files:
-        kinds, groups = _read_footer(path)
+        kinds, groups, footer = _read_footer(path)
         kinds = parts[-1].kinds if parts and kinds.equals(parts[-1].kinds, check_metadata=True) else kinds
-        parts.append(Part(path.relative_to(root).as_posix(), _fragment(path), _folder_keys(path.relative_to(root)), kinds, groups))
+        inside = path.relative_to(root)
+        parts.append(Part(inside.as_posix(), _fragment(path), _folder_keys(inside), kinds, groups, footer))
     rows = _some(sum(sum(part.groups) for part in parts), name)
     credit = attribution(name) if name.startswith(PREFIX) else None
     return Source(name, tuple(parts), _plain_schema(parts), functools.partial(_file_digest, files, root), rows, credit)
@@ -178,13 +172,27 @@ def _fragment(path: Path) -> Any:
     return ds.ParquetFileFormat().make_fragment(str(path.resolve()), filesystem=pa.fs.LocalFileSystem())
 
 
-def _read_footer(path: Path) -> tuple[Any, tuple[int, ...]]:
-    """A file's columns and types, and the rows of each row group."""
+def footer_of(path: str | Path) -> bytes:
+    """A Parquet file's footer, as it stands at its end."""
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        size = int.from_bytes(file.read(4), "little") + 8
+        file.seek(-size, os.SEEK_END)
+        return file.read(size)
+
+
+def digest_of(footer: bytes) -> str:
+    """Which footer it is: it holds sizes, places and ranges of every column, so a file that is written anew with other rows has another."""
+    return hashlib.sha256(footer).hexdigest()[:16]
+
+
+def _read_footer(path: Path) -> tuple[Any, tuple[int, ...], str]:
+    """A file's columns and types, the rows of each row group, and a digest."""
     try:
         if path.stat().st_size == 0:
             raise UserError(f"log: {path} is empty (0 bytes). Write it again.")
         fragment = _fragment(path)
-        return fragment.physical_schema, tuple(group.num_rows for group in fragment.row_groups)
+        return fragment.physical_schema, tuple(group.num_rows for group in fragment.row_groups), digest_of(footer_of(path))
     except pa.ArrowInvalid as error:
         raise UserError(f"log: {path} is not a Parquet file, or was cut off while it was written{_looks_like(path)}") from error
     except OSError as error:

@@ -18,6 +18,7 @@ Bayesian learning via stochastic gradient Langevin dynamics; Baker, Fearnhead, F
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -38,8 +39,8 @@ LOST = 1.0
 each costs half a nat in all."""
 JUDGED = 8
 """Draws that this is judged by."""
-SHORTER, TRIES = 4.0, 6
-"""A step that left the posterior is divided by that; so many steps are tried."""
+SHORTER, TRIES, PILOT = 4.0, 6, 100
+"""A step that left the posterior is divided by that; so many are tried, for the burn-in or so many steps, whichever is more."""
 
 AHEAD = 2**18
 """Numbers that are drawn ahead of the chain."""
@@ -116,18 +117,21 @@ def finish(
         size, noise = tf.constant(step), noises(fold(state.seed, 2), at.weights)
         return itertools.accumulate(order, lambda now, chosen: move(now, batches[chosen], next(noise), size), initial=at.weights)
 
+    pilot = min(max(burn_in, PILOT), len(order))
     for tried in (step / SHORTER**tries for tries in range(TRIES)):
         states = chain(tried)
-        begun = list(itertools.islice(states, burn_in, burn_in + 1))
+        begun = deque(itertools.islice(states, pilot + 1), maxlen=1)
         if float(lost_likelihood(network, at, begun, batches)) <= LOST:
             break
+    if pilot != burn_in:
+        states = itertools.islice(chain(tried), burn_in + 1, None)
     kept = list(itertools.islice(states, thin - 1, None, thin))
     deviations = tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True))
     lost = lost_likelihood(network, at, kept[:: -(-draws // JUDGED)], batches)
     return state._replace(deviations=deviations, lost=lost, step=tf.constant(tried))
 
 
-def lost_likelihood(network: base.Network, at: base.Parameters, kept: Sequence[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
+def lost_likelihood(network: base.Network, at: base.Parameters, kept: Iterable[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
     """The MAP's log likelihood less the draws' on average, nats a row, []."""
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -145,7 +149,7 @@ def warnings(network: base.Network, state: State) -> list[str]:
     if not found["lost_likelihood"] <= LOST:
         told.append(
             f"sgld: the chain left the posterior: its draws make a training row's clicks {found['lost_likelihood']:.1f} nats less probable "
-            "than the fit it began at. Do not use its doubt. Take a smaller model, or posterior: last_layer"
+            "than the fit it began at. Do not use its doubt. Lower posterior.step, or take a smaller model or posterior: last_layer"
         )
     if not found["effective_draws"] >= draws / 4.0:
         told.append(
