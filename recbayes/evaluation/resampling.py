@@ -4,7 +4,7 @@ A resample weighs each bucket by a Poisson count; its estimate is that of the we
 every log, drawn once a process from a fixed seed, so a task's result is the same wherever it is done.
 
 Sums of floats depend on their order, and BLAS orders them by how many threads it has: a worker of Ray has one. So sums are of whole
-numbers: columns are rounded to multiples of a power of two, 2^-39 of their largest entry at most, and the counts of a resample add up to
+numbers: columns are rounded to multiples of a power of two, 2^-38 of their largest entry at most, and the counts of a resample add up to
 less than 2^13, so that no partial sum passes 2^53. Those are exact in float64 in any order, and the rounding is far below the noise.
 
 Source: Poisson weights: Hanley and MacGibbon 2006, CMPB 83(1).
@@ -62,7 +62,7 @@ def resampled(sums: Sums, buckets: Array) -> Array:
 
 
 def weighted(counts: Array, columns: Array) -> Array:
-    """Sums of columns [k, n] weighted by whole numbers [m, n], [m, k]: exact to 2^-40 of a column's largest entry times the sum of counts.
+    """Sums of columns [k, n] weighted by whole numbers [m, n], [m, k]: exact to 2^-39 of a column's largest entry times the sum of counts.
 
     >>> weighted(np.array([[1.0, 2.0]]), np.array([[0.5, 0.25], [3.0, 0.0]])).tolist()
     [[1.0, 3.0]]

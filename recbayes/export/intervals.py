@@ -10,7 +10,7 @@ in the logit, end at the law's quantile. `settled` says where that went well, `s
 `SHAPE` hold more than `FEW` of the law, or as much lies in betas too narrow to run together with those of the next node. There the caller
 looks closer.
 
-Error where settled and smooth: below .05 standard deviations (tests; on the quickstart's model .002).
+Error where settled and smooth, at 5% and 95%: below .05 standard deviations (tests; on the quickstart's model .002); at 99% below .1.
 
 Source: Paulson 1942, An approximate normalization of the analysis of variance distribution.
 """
