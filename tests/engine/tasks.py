@@ -21,7 +21,7 @@ def process(shared, number):
 def slow(shared, number):
     """Marks that it began, then takes its time."""
     (shared / f"{number}-{os.getpid()}").touch()
-    time.sleep(0.3)
+    time.sleep(0.8)
     return number, os.getpid()
 
 
