@@ -52,7 +52,7 @@ def measured(name: str, seeds: int) -> dict[str, float | str]:
 def main() -> None:
     """One line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=24, help="replicas of each of six policies over 3,898 headline tests")
+    parser.add_argument("--seeds", type=int, default=48, help="replicas of each of six policies over 3,898 headline tests")
     parser.add_argument("--engine", choices=ENGINES, help="measure one engine in this process")
     parser.add_argument("--save", action="store_true", help="write the line to benchmarks/results/sweep.json too")
     given = parser.parse_args()
