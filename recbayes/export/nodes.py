@@ -27,7 +27,7 @@ from recbayes.export.page import EDGE, MOVES, NARROW, NODES, REACH, WIDE, Guess
 from recbayes.replay.beliefs import scored, series4
 from recbayes.types import Array, Tensor
 
-SMOOTH = 29
+SMOOTH = 33
 """Nodes where quantiles of the law are wanted: moments need no more than `NODES`."""
 
 
