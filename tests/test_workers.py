@@ -26,6 +26,7 @@ from recbayes import fitted
 from recbayes.engine import engine
 from recbayes.fitting import part_of
 from recbayes.pipelines.engines import trainers
+from recbayes.runtime import optimizer_skipped, skip_optimizer
 from recbayes.training import Memory, Schedule, Trained, train
 from recbayes.types import UserError
 from recbayes.workers import cut, must_agree, stepping, taken_by
@@ -79,9 +80,10 @@ def on_workers(team: Any, folder: Path | None, judged: int, **deadly: Any) -> Tr
     return train(net, rb.map(), Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
 
 
-def ask(address: str, folder: Path, settings: dict[str, str]) -> None:
+def ask(address: str, folder: Path, settings: dict[str, str], skipped: bool) -> None:
     """A process that asks for two workers of a cluster that is there, and is killed by one of them in the second epoch's last step."""
     os.environ.update(settings)
+    skip_optimizer(skipped)  # which rounds otherwise
     with closing(engine("ray", address=address)) as there, there.team(2) as team:
         on_workers(team, folder / "kept", 0, epoch_batch=(1, 2), victim=os.getpid(), mark=folder / "asker")
 
@@ -105,7 +107,7 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     with ray_engine.team(2):  # starts the cluster if need be, and its CPUs are free
         address = ray.get_runtime_context().gcs_address
     settings = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}  # as where the cluster was started
-    asker = FORKED.Process(target=ask, args=(address, tmp_path, settings))
+    asker = FORKED.Process(target=ask, args=(address, tmp_path, settings, optimizer_skipped()))
     asker.start()
     asker.join(timeout=300)
     assert asker.exitcode == -signal.SIGKILL
