@@ -61,14 +61,14 @@ def main() -> None:
     print(line)
 
 
-def write_events(path: Path, rows: int) -> None:
+def write_events(path: Path, rows: int, items: int = ITEMS) -> None:
     """Events in pieces, so that any number of them fits in memory."""
     random, country = np.random.default_rng(0), np.array(["de", "fr", "it", "us"])
     schema = pa.schema([("item", pa.int32()), ("country", pa.string()), ("click", pa.int8()), ("seen_at", pa.int64())])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, rows, PIECE):
             size = min(PIECE, rows - start)
-            item = (ITEMS * random.random(size) ** 2).astype(np.int32)
+            item = (items * random.random(size) ** 2).astype(np.int32)
             click = (random.random(size) < 0.05).astype(np.int8)
             columns = [item, country[random.integers(0, 4, size)], click, start + np.arange(size)]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=122_880)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,8 @@ import costs_plan
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from aggregation import write_events
+from stream import BATCH, columns, peak_gb, write_clicks
 
 import recbayes as rb
 
@@ -108,31 +109,17 @@ def least(work: Callable[[], Any], rounds: int) -> float:
     return min(seconds)
 
 
-def peak_gb() -> float:
-    """This process's largest size so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
 def aggregate(sizes: Sizes, rounds: int) -> dict[str, float]:
     """Events of some items in four kinds of contexts, to counts."""
-    random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as home:
-        source, out, events = Path(home) / "events.parquet", Path(home) / "counts.parquet", sizes["events"]
-        country = np.array(["de", "fr", "it", "us"])
-        schema = pa.schema([("item", pa.int32()), ("country", pa.string()), ("click", pa.int8()), ("seen_at", pa.int64())])
-        with pq.ParquetWriter(source, schema) as writer:
-            for start in range(0, events, BLOCK):  # in pieces, so that the peak is not of making them
-                rows = min(BLOCK, events - start)
-                item, click = (sizes["items"] * random.random(rows) ** 2).astype(np.int32), (random.random(rows) < 0.05).astype(np.int8)
-                writer.write_table(pa.table([item, country[random.integers(0, 4, rows)], click, start + np.arange(rows)], schema=schema))
+        source, out = Path(home) / "events.parquet", Path(home) / "counts.parquet"
+        write_events(source, sizes["events"], sizes["items"])
         seconds = least(lambda: rb.aggregate(source, out, clicks="click", item="item", time="seen_at", features=["country"]), rounds)
         return {"seconds": seconds, "counts": pq.read_metadata(out).num_rows, "bytes": out.stat().st_size}
 
 
 def encode(sizes: Sizes, rounds: int) -> dict[str, float]:
     """The click layout of `stream.py`: fitting the encoder, then epochs in shuffled batches."""
-    from stream import BATCH, columns, write_clicks
-
     from recbayes.fitting import part_of
     from recbayes.training import Schedule
 
@@ -232,7 +219,7 @@ def checkpoint(sizes: Sizes, rounds: int) -> dict[str, float]:
     from recbayes.training import Begun, save
 
     state, best = (tuple(tf.random.stateless_uniform([sizes["weights"]], [i, j]) for i in range(3)) for j in range(2))
-    losses = [tf.constant(0.5) + i for i in range(sizes["steps"])]
+    losses = [0.5 + i for i in range(sizes["steps"])]
     with tempfile.TemporaryDirectory() as home:
         seconds = least(lambda: save(Path(home), state, best, [], Begun((0, 0), losses, [4096] * len(losses))), rounds)
         return {"seconds": seconds, "bytes": sum(path.stat().st_size for path in Path(home).iterdir())}

@@ -254,12 +254,12 @@ def part_of(log: Log | Stream, asked: str | bool | None, negative_share: float) 
         return on_disk(log, asked, negative_share)
     log = log.counts()
     group = chosen_group(log, asked)
+    if negative_share < 1.0:
+        together = log.take(np.argsort(segments_of(log, group)[0], kind="stable"))
+        return on_disk(stream_log(together), group or False, negative_share)
     if group is not None:
         must_fit_a_step(np.bincount(segments_of(log, group)[0]), group)
-    if negative_share == 1.0:
-        return InMemory(log, group)
-    together = log.take(np.argsort(segments_of(log, group)[0], kind="stable"))
-    return on_disk(stream_log(together), group or False, negative_share)
+    return InMemory(log, group)
 
 
 def prepare_rows(log: Log, encoder: Encoder, group: str | None) -> Rows:

@@ -385,12 +385,13 @@ def restore(folder: Path, like: Any) -> tuple[Any, Any, list[dict[str, float]], 
 
     Raises: UserError for a file that is damaged.
     """
-    try:
-        with (folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            flat = [tf.constant(saved[f"t{i}"]) for i in range(len(tf.nest.flatten((like, like))))]
-            about = json.loads(str(saved["about"]))
-            begun = Begun(tuple(about["place"]), saved["losses"].tolist(), saved["sizes"].tolist(), about["seconds"])
-    except (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as fault:
-        raise UserError(f"{folder / _STATE}: this checkpoint is damaged: {fault}. Remove it, and the training begins anew") from fault
+    with (folder / _STATE).open("rb") as file:  # a file that can't be opened is not damaged
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                flat = [tf.constant(saved[f"t{i}"]) for i in range(len(tf.nest.flatten((like, like))))]
+                about = json.loads(str(saved["about"]))
+                begun = Begun(tuple(about["place"]), saved["losses"].tolist(), saved["sizes"].tolist(), about["seconds"])
+        except (BadZipFile, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as fault:
+            raise UserError(f"{folder / _STATE}: this checkpoint is damaged: {fault}. Remove it, and the training begins anew") from fault
     state, best = tf.nest.pack_sequence_as((like, like), flat)
     return state, best, about["history"], begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,18 @@ def frame(groups: int = 60, arms: int = 4, seed: int = 0, impressions: int = 100
     return made
 
 
+ROLES = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
+
+
 def log(**settings: Any) -> rb.Log:
     """`frame` as a log."""
-    roles = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
-    return rb.read_log(frame(**settings), features=("headline", "image"), **roles)
+    return rb.read_log(frame(**settings), features=("headline", "image"), **ROLES)
+
+
+def section(folder: Path, groups: int = 24) -> dict[str, Any]:
+    """`frame` as a file in a folder, as the section `log` of a config."""
+    frame(groups=groups).to_parquet(folder / "log.parquet")
+    return {"path": str(folder / "log.parquet"), "columns": dict(ROLES)}
 
 
 def features() -> list[Any]:

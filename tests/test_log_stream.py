@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from helpers import recbayes
-from small import frame
+from small import ROLES, frame
 
 import recbayes as rb
 from recbayes import training
@@ -36,9 +36,8 @@ def config(tmp_path: Path) -> Path:
             pa.Table.from_pandas(made[300 * number : 300 * (number + 1)]), tmp_path / f"days/{number}.parquet", row_group_size=60
         )
     made[1200:].to_parquet(tmp_path / "test.parquet")
-    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
     about = {
-        "log": {"path": str(tmp_path / "days"), "test_path": str(tmp_path / "test.parquet"), "stream": True, "columns": columns},
+        "log": {"path": str(tmp_path / "days"), "test_path": str(tmp_path / "test.parquet"), "stream": True, "columns": dict(ROLES)},
         "features": [{"name": "image", "kind": "categorical"}],
         "model": "linear",
         "density": {"kind": "point", "group_effect": False},

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from small import features, frame
+from small import ROLES, features, frame
 
 import recbayes as rb
 from recbayes import streamed
@@ -27,7 +27,6 @@ from recbayes.types import UserError
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tensorflow", "recbayes.fitted"])
 """A process of its own, forked from one that has read TensorFlow's modules and started nothing."""
-ROLES = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
 HOW = {"features": features(), "model": rb.linear(), "posterior": rb.map(), "batch_size": 64}
 
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 import yaml
 from helpers import recbayes
-from small import features, frame, log, network
+from small import features, log, network, section
 
 import recbayes as rb
 from recbayes.training import Schedule, doubts_of_training, train
@@ -46,9 +46,7 @@ def test_the_stage_says_it_and_the_report_opens_with_it(tmp_path: Path, monkeypa
     """Nobody reads calibration.json: the first screen has to say it, before the figures that it puts in doubt."""
     plain = rb.map
     monkeypatch.setattr(import_module("recbayes.posteriors.map"), "map", lambda **settings: warned(plain(**settings)))
-    frame(groups=30).to_parquet(tmp_path / "log.parquet")
-    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
-    config = {"log": {"path": str(tmp_path / "log.parquet"), "columns": columns}, "features": [{"name": "image", "kind": "categorical"}]}
+    config = {"log": section(tmp_path, groups=30), "features": [{"name": "image", "kind": "categorical"}]}
     config |= {"model": "linear", "posterior": "map", "train": {"epochs": 1, "held_out": 0}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     done = recbayes("run", tmp_path / "config.yaml", "--out", tmp_path / "run")

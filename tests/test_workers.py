@@ -133,10 +133,8 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
 
 def test_a_config_trains_on_several_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`train.workers=2` is all that it needs. (The workers are left out here: the test above has them.)"""
-    small.frame(groups=24).to_parquet(tmp_path / "log.parquet")
-    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
     config = {
-        "log": {"path": str(tmp_path / "log.parquet"), "columns": columns},
+        "log": small.section(tmp_path),
         "features": [{"name": "image", "kind": "categorical"}],
         "model": "linear",
         "posterior": "map",

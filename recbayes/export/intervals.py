@@ -75,7 +75,7 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
     """Click rates below which shares of the law lie (at least one), [N] each, and where all of them have settled, bool [N].
 
     verified: settled is where `CLOSE` standard deviations below and above the normal score is under and over the level, whatever the law's
-    humps; else where the steps ended as they do on a law of one hump, for half the work, and only if some row's did not all are verified.
+    humps; else where the steps ended as they do on a law of one hump, for half the work; rows whose steps did not go on and are verified.
 
     >>> one = Law.of(tf.ones([1, 1]), tf.fill([1, 1], 0.2), tf.fill([1, 1], 50.0), tf.constant([0.2]), tf.constant([0.16 / 51.0]))
     >>> (high,), settled = quantiles(one, [0.95])
@@ -104,6 +104,10 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
         low, high = tf.unstack(score(tf.math.log(around / (1.0 - around))))
         return (low < wanted) & (high > wanted)
 
+    def towards(here: Tensor, rise: Tensor) -> Tensor:
+        """From a score along its slope."""
+        return tf.clip_by_value((wanted - here) / rise, -1.5 * stddev, 1.5 * stddev)
+
     def stepped(at: Step, steps: int) -> Step:
         """So many secant steps on."""
         for _ in range(steps):
@@ -111,7 +115,7 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
             secant, far = (here - at.score) / at.move * stddev, tf.abs(at.move) > 1e-2 * stddev
             even = ~far | ((secant > STRAIGHT[0]) & (secant < STRAIGHT[1]))
             rise = tf.where(far, tf.clip_by_value(secant, *STRAIGHT) / stddev, at.rise)
-            move = tf.clip_by_value((wanted - here) / rise, -1.5 * stddev, 1.5 * stddev)
+            move = towards(here, rise)
             at = Step(at.logit + move, move, here, rise, even)
         return at
 
@@ -120,7 +124,7 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
 
     start = middle + stddev * wanted
     here, rise = score(start), tf.ones_like(start) / stddev
-    move = tf.clip_by_value((wanted - here) / rise, -1.5 * stddev, 1.5 * stddev)
+    move = towards(here, rise)
     found = stepped(Step(start + move, move, here, rise, tf.ones_like(start, tf.bool)), steps - 1)
 
     def looked_at() -> tuple[Tensor, Tensor]:
@@ -149,10 +153,8 @@ def smooth(law: Law, spacing: Tensor) -> Tensor:
     >>> smooth(one, tf.zeros([2])).numpy().tolist()
     [False, True]
     """
-    most = tf.expand_dims(
-        tf.square(spacing) * (1.0 / (9.0 * APART**2)), law.axis
-    )  # a beta's variance on the logit is 9 (v + w) and a little
-    rough = (law.v + law.w < most) | (tf.maximum(law.v, law.w) > 1.0 / (9.0 * SHAPE))
+    least = tf.square(spacing) * (1.0 / (9.0 * APART**2))  # of v + w: a beta's variance on the logit is 9 of them, and a little
+    rough = (law.v + law.w < tf.expand_dims(least, law.axis)) | (tf.maximum(law.v, law.w) > 1.0 / (9.0 * SHAPE))
     return tf.reduce_sum(tf.where(rough, law.shares, 0.0), law.axis) <= FEW
 
 

@@ -108,8 +108,8 @@ def together(one: merging.Merged, tau: Tensor | None) -> Tensor:
 
 
 TAIL = 3
-"""Outermost nodes on each side that an interval's ends do without: together they hold less than a thousandth, even where the nodes' guess
-was off."""
+"""Outermost nodes on each side that an interval's ends do without: together they hold less than a thousandth, two where the nodes' guess
+was off by all that it may be."""
 LEAST = 1e-8
 """Variance added to an effect, so that one draw without a page effect is no case of its own."""
 
@@ -122,7 +122,7 @@ def drawn(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tenso
     if tau is None:
         law = nodes.alone(each, clicks, impressions)
     else:
-        z = tf.repeat(tf.constant(page.places(draws if shares else None), tf.float32), rows if shares else 1, 1)
+        z = tf.repeat(tf.constant(page.places(draws), tf.float32), rows, 1) if shares else None  # [Q, S N]: smooth over a row's draws
         law = nodes.condition(each, tf.fill([draws * rows], tau), clicks, impressions, z)
     weights = law.weights  # [Q, S N]
     at_nodes, within = (moment[..., 0] for moment in law.moments())

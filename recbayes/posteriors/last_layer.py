@@ -159,10 +159,7 @@ def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) ->
     draws, width, size = head.shape
     moved = tf.matmul(features, tf.reshape(tf.transpose(head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
     if layers.wide:
-        tables, half = list(zip(means, weights.wide, strict=True)), tf.shape(ids[0])[0] // 2
-        shift = tf.concat(
-            [wide_sums(layers, tables, [i[some] for i in ids]) for some in (slice(half), slice(half, None))], 0
-        )  # on 2 threads
+        shift = wide_sums(layers, list(zip(means, weights.wide, strict=True)), ids)  # [N, S]
         moved += tf.reshape(repeated(shift, layers), [-1, draws * size])
     return draws_first(tf.reshape(moved, [-1, draws, size]))
 

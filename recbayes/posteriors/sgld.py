@@ -117,29 +117,33 @@ def finish(
         size, noise = tf.constant(step), noises(fold(state.seed, 2), at.weights)
         return itertools.accumulate(order, lambda now, chosen: move(now, batches[chosen], next(noise), size), initial=at.weights)
 
-    pilot = min(max(burn_in, PILOT), len(order))
+    lost, pilot = lost_likelihood(network, at, batches), min(max(burn_in, PILOT), len(order))
     for tried in (step / SHORTER**tries for tries in range(TRIES)):
         states = chain(tried)
         begun = deque(itertools.islice(states, pilot + 1), maxlen=1)
-        if float(lost_likelihood(network, at, begun, batches)) <= LOST:
+        if float(lost(begun)) <= LOST:
             break
     if pilot != burn_in:
         states = itertools.islice(chain(tried), burn_in + 1, None)
     kept = list(itertools.islice(states, thin - 1, None, thin))
     deviations = tuple(tf.stack(draw) - w for draw, w in zip(zip(*kept, strict=True), at.weights, strict=True))
-    lost = lost_likelihood(network, at, kept[:: -(-draws // JUDGED)], batches)
-    return state._replace(deviations=deviations, lost=lost, step=tf.constant(tried))
+    return state._replace(deviations=deviations, lost=lost(kept[:: -(-draws // JUDGED)]), step=tf.constant(tried))
 
 
-def lost_likelihood(network: base.Network, at: base.Parameters, kept: Iterable[Sequence[Tensor]], batches: Sequence[base.Batch]) -> Tensor:
-    """The MAP's log likelihood less the draws' on average, nats a row, []."""
+def lost_likelihood(
+    network: base.Network, at: base.Parameters, batches: Sequence[base.Batch]
+) -> Callable[[Iterable[Sequence[Tensor]]], Tensor]:
+    """Draws -> the MAP's log likelihood less theirs on average, nats a row, []; traced once, and the MAP's own taken once."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def log_likelihood(weights: Sequence[Tensor], batch: base.Batch) -> Tensor:
         return tf.reduce_sum(network.log_likelihood(network.call(weights, batch.inputs), at.extras, batch))
 
-    there, *drawn = (tf.add_n([log_likelihood(tuple(weights), batch) for batch in batches]) for weights in (at.weights, *kept))
-    return (there - tf.reduce_mean(tf.stack(drawn))) / float(sum(len(batch.segments) for batch in batches))
+    def whole(weights: Sequence[Tensor]) -> Tensor:
+        return tf.add_n([log_likelihood(tuple(weights), batch) for batch in batches])
+
+    there, rows = whole(at.weights), float(sum(len(batch.segments) for batch in batches))
+    return lambda kept: (there - tf.reduce_mean(tf.stack([whole(weights) for weights in kept]))) / rows
 
 
 def warnings(network: base.Network, state: State) -> list[str]:

@@ -130,11 +130,9 @@ def test_nothing_to_compare_says_what_to_write(problem):
 
 def test_the_stage_writes_its_files_and_its_section(tmp_path):
     """`recbayes compare` then `recbayes report`: the table is in the page."""
-    small.frame(groups=24).to_parquet(tmp_path / "log.parquet")
-    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
     few = {"features": [{"name": "at", "kind": "time", "side": "context"}], "train": {"epochs": 2, "held_out": 0}}
     config = {
-        "log": {"path": str(tmp_path / "log.parquet"), "columns": columns},
+        "log": small.section(tmp_path),
         "audit": {"accept": ["leaks", "randomisation"]},
         "features": [{"name": "image", "kind": "categorical"}, {"name": "at", "kind": "time", "side": "context"}],
         "model": "linear",

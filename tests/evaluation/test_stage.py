@@ -75,10 +75,8 @@ class Apart(Local):
 
 def test_the_configs_engine_does_it(tmp_path, monkeypatch):
     """Click models without each fold and bootstraps are the engine's tasks, and every byte of the result is that of this process."""
-    small.frame(groups=24).to_parquet(tmp_path / "log.parquet")
-    columns = {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"}
     data = {
-        "log": {"path": str(tmp_path / "log.parquet"), "columns": columns},
+        "log": small.section(tmp_path),
         "features": [{"name": "image", "kind": "categorical"}],
         "model": "linear",
         "density": {"kind": "point", "group_effect": False},
@@ -98,12 +96,8 @@ def test_the_configs_engine_does_it(tmp_path, monkeypatch):
 
 def test_a_policy_of_the_run(tmp_path):
     """Trained, exported for it, judged on the test rows by its own `decide`; propensities are fitted within tests, and marked."""
-    small.frame(groups=40).to_parquet(tmp_path / "log.parquet")
     data = {
-        "log": {
-            "path": str(tmp_path / "log.parquet"),
-            "columns": {"clicks": "clicked", "impressions": "shown", "item": "item", "group": "page", "time": "at"},
-        },
+        "log": small.section(tmp_path, groups=40),
         "features": [{"name": "image", "kind": "categorical"}],
         "model": "linear",
         "density": {"kind": "point", "group_effect": False},

@@ -73,7 +73,7 @@ def test_a_chain_that_left_the_posterior_is_told() -> None:
     assert not [told for told in good.warnings(net, state) if "left the posterior" in told]
     far = [w + 20.0 for w in state.fitted.parameters.weights]
     rows = list(batches(oracle.network(problem)[1], 40, np.arange(150)))
-    assert float(lost_likelihood(net, state.fitted.parameters, [far], rows)) > LOST
+    assert float(lost_likelihood(net, state.fitted.parameters, rows)([far])) > LOST
     for bad in (3.0, float("nan")):
         told = good.warnings(net, state._replace(lost=tf.constant(bad)))
         assert "left the posterior" in told[0]
