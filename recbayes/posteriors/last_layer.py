@@ -88,7 +88,7 @@ class State(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """MAP weights; the head's deviations from them [S, H + 1, P]; the wide weights' deviations, [V, S] a wide layer."""
+    """MAP weights, of which the network below is run; the head's draws [S, H + 1, P]; the wide weights' draws, [V, S] a wide layer."""
 
     weights: tuple[Tensor, ...]
     head: Tensor
@@ -141,25 +141,32 @@ def extras(state: State) -> dict[str, Tensor]:
 
 
 def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Draws:
-    """Independent draws of the deviations from the MAP."""
-    layers = find_layers(network.model)
-    width, size = layers.head.kernel.shape[0] + 1, layers.head.units
+    """Independent draws."""
+    weights, size = state.fitted.parameters.weights, state.head.shape[0]
     factor = tf.linalg.cholesky(state.head)
-    noise = tf.cast(normal(fold(seed, 0), [width * size, draws]), tf.float64)
+    noise = tf.cast(normal(fold(seed, 0), [size, draws]), tf.float64)
     head = tf.transpose(tf.linalg.triangular_solve(factor, noise, adjoint=True))  # [S, (H + 1) P]
     wide = tuple(normal(fold(seed, 1 + i), [p.shape[0], draws]) / tf.sqrt(p)[:, None] for i, p in enumerate(state.wide))
-    return Draws(state.fitted.parameters.weights, tf.reshape(tf.cast(head, tf.float32), [draws, width, size]), wide)
+    return about_map(network, weights, tf.cast(head, tf.float32), wide)
+
+
+def about_map(network: base.Network, weights: tuple[Tensor, ...], head: Tensor, wide: Iterable[Tensor]) -> Draws:
+    """Draws from deviations: the head's [S, (H + 1) P], the wide weights' [V, S] each."""
+    layers = find_layers(network.model)
+    kernel, bias = own(network, (layers.head.kernel, layers.head.bias), weights)
+    means = own(network, [layer.trainable_variables[0] for layer in layers.wide], weights)  # [V, 1]
+    whole = tf.concat([kernel, bias[None]], 0)  # [H + 1, P]
+    return Draws(weights, whole + tf.reshape(head, [-1, *whole.shape]), tuple(m + w for m, w in zip(means, wide, strict=True)))
 
 
 def outputs(network: base.Network, weights: Draws, inputs: dict[str, Tensor]) -> Tensor:
-    """[S, N, P]: the MAP's outputs moved by the head's and the wide weights' deviations."""
+    """[S, N, P]."""
     layers = find_layers(network.model)
-    head, means = whole_head(network, layers, weights), wide_weights(network, layers, weights)
     features, ids = into_layers(network, layers, weights.weights, inputs)
-    draws, width, size = head.shape
-    moved = tf.matmul(features, tf.reshape(tf.transpose(head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
+    draws, width, size = weights.head.shape
+    moved = tf.matmul(features, tf.reshape(tf.transpose(weights.head, (1, 0, 2)), [width, -1]))  # [N, S P], draws within rows: one product
     if layers.wide:
-        shift = wide_sums(layers, list(zip(means, weights.wide, strict=True)), ids)  # [N, S]
+        shift = wide_sums(layers, weights.wide, ids)  # [N, S]
         moved += tf.reshape(repeated(shift, layers), [-1, draws * size])
     return draws_first(tf.reshape(moved, [-1, draws, size]))
 
@@ -188,7 +195,7 @@ def repeated(shift: Tensor, layers: Layers) -> Tensor:
 
 
 class Constants(NamedTuple):
-    """Weights below the head; the head's draws with the MAP in them, [P S, H + 1]; those of the wide weights, [V, S] a wide layer."""
+    """Weights below the head; the head's draws, [P S, H + 1]; those of the wide weights, [V, S] a wide layer."""
 
     below: tuple[Tensor, ...]
     head: Tensor
@@ -198,20 +205,19 @@ class Constants(NamedTuple):
 def folded(network: base.Network, weights: Draws) -> base.Folded:
     """`outputs` as one matrix product of the features and one lookup a wide layer."""
     layers = find_layers(network.model)
-    head = whole_head(network, layers, weights)
-    wide = tuple(mean + moved for mean, moved in zip(wide_weights(network, layers, weights), weights.wide, strict=True))
-    size, rows = layers.head.units, tf.reshape(tf.transpose(head, (2, 0, 1)), [-1, head.shape[1]])
+    draws, width, size = weights.head.shape
+    rows = tf.reshape(tf.transpose(weights.head, (2, 0, 1)), [-1, width])
 
     def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
         seen = base.call_model(layers.below, constants.below, inputs)
         features, *ids = seen if layers.wide else [seen]
-        outputs = tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, len(head), -1])  # [P, S, N]
+        outputs = tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, draws, -1])  # [P, S, N]
         if not layers.wide:
             return outputs
-        shift = tf.transpose(wide_sums(layers, [(w,) for w in constants.wide], ids))
+        shift = tf.transpose(wide_sums(layers, constants.wide, ids))
         return tf.concat([outputs[run] + shift if moved else outputs[run] for moved, run in runs(layers.location, size)], 0)
 
-    return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, wide), run)
+    return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, weights.wide), run)
 
 
 def runs(chosen: Sequence[int], size: int) -> Iterator[tuple[bool, slice]]:
@@ -223,17 +229,6 @@ def runs(chosen: Sequence[int], size: int) -> Iterator[tuple[bool, slice]]:
     for inside, run in groupby(range(size), lambda i: i in chosen):
         first, *rest = run
         yield inside, slice(first, first + 1 + len(rest))
-
-
-def whole_head(network: base.Network, layers: Layers, weights: Draws) -> Tensor:
-    """The head's draws with the MAP in them, [S, H + 1, P]."""
-    kernel, bias = own(network, (layers.head.kernel, layers.head.bias), weights.weights)
-    return tf.concat([kernel, bias[None]], 0) + weights.head
-
-
-def wide_weights(network: base.Network, layers: Layers, weights: Draws) -> list[Tensor]:
-    """The MAP's weights of each wide layer, [V, 1]."""
-    return own(network, [layer.trainable_variables[0] for layer in layers.wide], weights.weights)
 
 
 def find_layers(model: keras.Model, method: str = "last_layer") -> Layers:
@@ -287,20 +282,17 @@ def on_location(layers: Layers) -> Tensor:
     return tf.constant([1.0 if i in layers.location else 0.0 for i in range(layers.head.units)])
 
 
-def wide_sums(layers: Layers, tables: Sequence[Sequence[Tensor]], ids: Sequence[Tensor]) -> Tensor:
-    """What the wide layers add, [N, S]: for each, tables of weights that are added up, [V, S] or [V, 1], and ids [N] or [N, L]."""
-    return tf.add_n([wide_sum(layer, some, i) for layer, some, i in zip(layers.wide, tables, ids, strict=True)])
+def wide_sums(layers: Layers, weights: Sequence[Tensor], ids: Sequence[Tensor]) -> Tensor:
+    """What the wide layers add, [N, S]; of each its weights [V, S] and ids [N] or [N, L]."""
+    return tf.add_n([wide_sum(layer, some, i) for layer, some, i in zip(layers.wide, weights, ids, strict=True)])
 
 
-def wide_sum(layer: keras.layers.Embedding, tables: Sequence[Tensor], ids: Tensor) -> Tensor:
-    """Sum over a row's ids of their weights in all tables, [N, S]."""
-    if isinstance(layer, BagEmbedding):
-        tokens = tf.where(ids >= FIRST_TOKEN)  # [n, 2]: row and place, row by row
-        found, rows, number = tf.gather_nd(ids, tokens), tokens[:, 0], tf.shape(ids)[0]
-        sums = [tf.sparse.segment_sum(table, found, rows, num_segments=number) for table in tables]
-    else:
-        sums = [tf.gather(table, ids) for table in tables]
-    return sum(sums[1:], sums[0])
+def wide_sum(layer: keras.layers.Embedding, weights: Tensor, ids: Tensor) -> Tensor:
+    """Sum over a row's ids of their weights [V, S]: [N, S]."""
+    if not isinstance(layer, BagEmbedding):
+        return tf.gather(weights, ids)
+    tokens = tf.where(ids >= FIRST_TOKEN)  # [n, 2]: row and place, row by row
+    return tf.sparse.segment_sum(weights, tf.gather_nd(ids, tokens), tokens[:, 0], num_segments=tf.shape(ids)[0])
 
 
 def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tuple[Tensor, tuple[Tensor, ...]]:

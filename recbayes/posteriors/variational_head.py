@@ -20,7 +20,18 @@ import tensorflow as tf
 
 from recbayes.posteriors import base
 from recbayes.posteriors.flipout import random_signs
-from recbayes.posteriors.last_layer import Draws, Layers, find_layers, folded, on_location, outputs, prior_precisions, run_once, wide_sum
+from recbayes.posteriors.last_layer import (
+    Draws,
+    Layers,
+    about_map,
+    find_layers,
+    folded,
+    on_location,
+    outputs,
+    prior_precisions,
+    run_once,
+    wide_sum,
+)
 from recbayes.posteriors.mean_field import SPEED, START, proper
 from recbayes.random import fold, normal
 from recbayes.types import Tensor
@@ -95,7 +106,7 @@ def update(
         moved += tf.einsum("nh,nhp->np", features, tf.gather(heads, batch.segments))
         for i, layer in enumerate(layers.wide):
             deviations = stddevs.wide[i] * tf.exp(SPEED * fitted.wide[i]) * wide_noise[i]
-            shift = wide_sum(layer, [deviations[:, None]], ids[i]) * signs[:, i : i + 1]  # [N, 1]
+            shift = wide_sum(layer, deviations[:, None], ids[i]) * signs[:, i : i + 1]  # [N, 1]
             moved += shift * on_location(layers)
         log_likelihood = network.log_likelihood(moved, fitted.parameters.extras, batch)
         log_prior = base.log_prior(network, weights) / prior_scale**2 - spread_divergence(fitted, stddevs)
@@ -106,15 +117,15 @@ def update(
 
 
 def sample(network: base.Network, state: State, draws: int, seed: Tensor, *, prior_scale: float) -> Draws:
-    """Independent draws of the deviations from the means, as `last_layer` has them."""
+    """Independent draws, as `last_layer` has them."""
     layers = find_layers(network.model)
     stddevs, fitted = priors(network, layers, prior_scale), state.fitted
     heads = normal(fold(seed, 0), [draws, stddevs.head.shape[0]]) @ tf.transpose(lower(fitted, stddevs))
-    wide = tuple(
+    wide = [
         normal(fold(seed, 1 + i), [spread.shape[0], draws]) * (stddevs.wide[i] * tf.exp(SPEED * spread))[:, None]
         for i, spread in enumerate(fitted.wide)
-    )
-    return Draws(fitted.parameters.weights, tf.reshape(heads, [draws, -1, layers.head.units]), wide)
+    ]
+    return about_map(network, fitted.parameters.weights, heads, wide)
 
 
 def extras(state: State) -> dict[str, Tensor]:

@@ -35,10 +35,10 @@ def test_draws_equal_the_network_run_with_moved_weights(fitted: Any) -> None:
     for s in range(8):
         moved = []
         for variable, weight in zip(net.model.trainable_variables, draws.weights, strict=True):
-            change = {"head/kernel": draws.head[s, :-1], "head/bias": draws.head[s, -1]}.get(variable.path, 0.0)
-            names = [f"{layer.name}/embeddings" for layer in find(net).wide]
-            change = draws.wide[names.index(variable.path)][:, s, None] if variable.path in names else change
-            moved.append(weight + change)
+            drawn = {"head/kernel": draws.head[s, :-1], "head/bias": draws.head[s, -1]}
+            drawn |= {f"{layer.name}/embeddings": w[:, s, None] for layer, w in zip(find(net).wide, draws.wide, strict=True)}
+            moved.append(drawn.get(variable.path, weight))
+        assert drawn.keys() < {variable.path for variable in net.model.trainable_variables}
         np.testing.assert_allclose(fast[s], net.call(moved, inputs), atol=2e-5)
 
 
