@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import betainc, expit
+from scipy.special import betainc, betaln, expit
 from scipy.stats import beta
 
 import recbayes as rb
@@ -82,6 +82,23 @@ def test_a_guess_that_is_off_is_moved(monkeypatch):
     monkeypatch.setattr(page, "place", lambda *_: page.Guess(tf.fill([1, 3], -2.0), tf.fill([1, 3], 0.05)))
     found = rates.by_draws(one, tf.constant(0.65), *seen, tf.fill([3, 5], True))
     np.testing.assert_allclose(found.mean, full(one, 0.65, *seen).mean, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("shown", "most"), [(30, 3e-5), (1000, 3e-4), (10_000, 3e-3), (100_000, 3e-2)])
+def test_evidence_is_right_whatever_the_concentration(shown, most):
+    """Against scipy in float64, apart from what all nodes share. Logs that are rounded before they are subtracted would be off by .1."""
+    generator, rows = np.random.default_rng(shown), 500
+    for size in (3.0, 300.0, 3e4, 3e5):
+        means = generator.beta(1.0, 4.0, rows).clip(1e-3, 0.999)  # rates above a half too
+        impressions = generator.integers(0, shown + 1, rows)
+        clicks = generator.binomial(impressions, means)
+        density = Betas(*(tf.constant(x, tf.float32)[None, :, None] for x in (np.ones(rows), means, np.full(rows, size))))
+        a, b = nodes.shifted(density, tf.constant(np.linspace(-1.0, 1.0, 9)[:, None] * np.ones(rows), tf.float32))
+        counts = (tf.constant(x, tf.float32)[:, None] for x in (clicks, impressions))
+        found = nodes.evidence(density, *counts)(a, b).numpy()[:, 0, :, 0]  # [Q, N]
+        a, b = (x.numpy()[:, 0, :, 0].astype(float) for x in (a, b))
+        off = found - (betaln(a + clicks, b + impressions - clicks) - betaln(a, b))
+        assert np.abs(off - off.mean(0)).max() < most, size
 
 
 @pytest.mark.parametrize(
