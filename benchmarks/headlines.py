@@ -84,7 +84,8 @@ def policies(fitted: Any, train: Any) -> list[Any]:
         rb.greedy(one_tie("flat", 0.5, 2.0), name="counts/greedy_one_tie"),
         rb.greedy(one_tie("fitted", *baselines.beta_binomial(train.clicks, train.impressions)), name="fitted/greedy_one_tie"),
         rb.greedy(fitted),
-        rb.ucb(fitted),
+        rb.ucb(fitted, exploration=1.5),  # as the quickstart has it; chosen on training tests (ucb_width.py)
+        rb.ucb(fitted, name="density/ucb_single"),
         rb.ucb(fitted, stddev="total", name="density/ucb_total"),
         rb.ucb(fitted, exploration=2.0, name="density/ucb_double"),
         rb.thompson(fitted),
