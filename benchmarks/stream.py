@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the command line has it
 
 import numpy as np
 import pyarrow as pa

@@ -194,9 +194,9 @@ class BetaMixtureFamily:
 
 
 def softmax(weights: Tensor) -> Tensor:
-    """Over the first axis, [K, ...]; of two by one exponential in place of two."""
+    """Over the first axis, [K, ...]; of two by one exponential in place of two, weights below 1e-8 being 0."""
     if weights.shape[0] == 2:
-        more = weights[0] - weights[1]
-        return tf.sigmoid(tf.stack([more, -more]))
+        first = tf.sigmoid(weights[0] - weights[1])
+        return tf.stack([first, 1.0 - first])
     weights = tf.exp(weights - tf.reduce_max(weights, 0))
     return weights / tf.reduce_sum(weights, 0)

@@ -91,17 +91,21 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
 
     wanted = tf.constant(ndtri(np.asarray(levels, np.float64))[:, None], law.mean.dtype)  # [L, 1]
 
+    def share(r: Tensor) -> Tensor:
+        """Twice the law's share below, less 1; r: cube roots of odds; [N]. For all levels at once broadcasts take twice as long."""
+        r = tf.expand_dims(r, law.axis)
+        return tf.reduce_sum(law.shares * tf.math.erf((r * above - below) * tf.math.rsqrt(v + r * r * squared)), law.axis)
+
     def score(logit: Tensor) -> Tensor:
-        """Normal score of the law's share below, [..., N]."""
-        r = tf.expand_dims(tf.exp(logit * (1.0 / 3.0)), law.axis)
-        whole = tf.reduce_sum(law.shares * tf.math.erf((r * above - below) * tf.math.rsqrt(v + r * r * squared)), law.axis)
+        """Normal score of the law's share below, [L, N]."""
+        whole = tf.stack([share(r) for r in tf.unstack(tf.exp(logit * (1.0 / 3.0)))])
         return tf.math.ndtri(tf.clip_by_value(0.5 + 0.5 * whole, 1e-4, 1.0 - 1e-4))
 
     def held(ends: Tensor) -> Tensor:
         """Whether the levels lie close by, [L, N]."""
         reach = CLOSE * tf.sqrt(law.variance)
-        around = tf.stack([tf.maximum(ends - reach, 0.01 * ends), tf.minimum(ends + reach, 0.99 + 0.01 * ends)])
-        low, high = tf.unstack(score(tf.math.log(around / (1.0 - around))))
+        around = tf.maximum(ends - reach, 0.01 * ends), tf.minimum(ends + reach, 0.99 + 0.01 * ends)
+        low, high = (score(tf.math.log(end / (1.0 - end))) for end in around)
         return (low < wanted) & (high > wanted)
 
     def towards(here: Tensor, rise: Tensor) -> Tensor:

@@ -64,19 +64,20 @@ def merged(apart: Betas, present: Tensor) -> Merged:
     weights, means, sizes = apart
     here = tf.cast(present, means.dtype)
     here /= tf.maximum(tf.reduce_sum(here, -1, keepdims=True), 1.0)
-    average = tf.reduce_sum(weights * means, 0)  # [S, B, A]
+    average = tf.add_n(tf.unstack(weights * means))  # [S, B, A]; a reduction of so short an axis takes ten times as long
     common = tf.reduce_sum(here * tf.math.log(average / (1.0 - average)), -1, keepdims=True)  # [S, B, 1]
     common -= tf.reduce_mean(common, 0)
     still = means / (means + (1.0 - means) * tf.exp(common))
     total = tf.maximum(tf.reduce_sum(weights, 1), 1e-30)  # [K, B, A]
     mean = tf.reduce_sum(weights * still, 1) / total
     within, apart_by = still * (1.0 - still) / (sizes + 1.0), tf.math.squared_difference(still, mean[:, None])
-    inside, between = (tf.reduce_sum(weights * x, 1) / total for x in (within, apart_by))
+    weighted = weights * within
+    inside, between = (tf.reduce_sum(x, 1) / total for x in (weighted, weights * apart_by))
     held = tf.clip_by_value(mean, 1e-9, 1.0 - 1e-6)
     size = tf.maximum(held * (1.0 - held) / tf.maximum(inside + between, 1e-20) - 1.0, 1e-3)
     share = total / tf.cast(tf.shape(means)[1], means.dtype)
     shared = tf.reduce_mean(tf.square(common[..., 0]), 0)  # [B]
-    spread = tf.reduce_sum(weights * tf.math.squared_difference(within, inside[:, None]), 1) / total
+    spread = tf.maximum(tf.reduce_sum(weighted * within, 1) / total - tf.square(inside), 0.0)
     place = between + tf.square(held * (1.0 - held)) * shared[:, None]
     place, width = (tf.reduce_sum(share * x, 0) for x in (place, tf.sqrt(spread)))
     return Merged(Betas(share, held, size), shared, place, width)
