@@ -35,6 +35,7 @@ FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tensorflow", "recbayes.fitted"])
 """A process of its own, forked from one that has read TensorFlow's modules and started nothing."""
 SCHEDULE = Schedule(epochs=4, batch_size=16, patience=2)
+POINT, MEMBERS = rb.map(), rb.ensemble(members=3)
 ROUNDING = 1e-5
 """Of weights and log likelihoods near 1, after a few dozen float32 steps whose sums are taken in another order."""
 
@@ -72,12 +73,12 @@ def test_every_row_is_one_workers_and_groups_stay_whole(workers: int) -> None:
         assert max(part.rows[1] - part.rows[0] for part in mine) <= len(segments) / workers + 8
 
 
-def on_workers(team: Any, folder: Path | None, judged: int, **deadly: Any) -> Trained:
+def on_workers(team: Any, folder: Path | None, judged: int, posterior: Any = POINT, **deadly: Any) -> Trained:
     """A training of three steps an epoch on two workers, a batch of it deadly; the first epoch is the best: it ends with the third."""
     net, rows = network(rows=36)
     feed, figures = Memory(rows), count(-judged, -1)
     given = {"held_out": lambda state: float(next(figures)), "checkpoint": folder, "checkpoint_steps": 2}
-    return train(net, rb.map(), Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
+    return train(net, posterior, Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
 
 
 def ask(address: str, folder: Path, settings: dict[str, str], skipped: bool) -> None:
@@ -100,7 +101,8 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     """kill -9 in mid-step of the process that asks, then of a worker: training goes on to an undisturbed run's weights, bit for bit.
 
     Those are one worker's up to rounding. (That all workers have the same weights is checked whenever a state is handed back.) The last
-    batch has one group, so that one worker has none.
+    batch has one group, so that one worker has none. Of an ensemble one worker has a member and the other two: were their order mixed up,
+    or tau's gradient that of some members, the weights would be others.
     """
     import ray
 
@@ -116,19 +118,28 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     with ray_engine.team(2) as team:
         again = on_workers(team, tmp_path / "kept", 1, epoch_batch=(2, 1), victim=0, mark=tmp_path / "worker")
         two = on_workers(team, None, 0)
+        members = on_workers(team, None, 0, MEMBERS)
+        members_again = on_workers(team, None, 0, MEMBERS, epoch_batch=(0, 2), victim=0, mark=tmp_path / "member")
     assert (tmp_path / "worker").exists()
+    assert (tmp_path / "member").exists()
+    assert [r["held_out"] for r in again.history] == [0, -1, -2], "the first epoch was done anew"
+    assert none_left(), "workers outlived the training that started them"
+    steps_are_equal(POINT, two, again)
+    steps_are_equal(MEMBERS, members, members_again)
+
+
+def steps_are_equal(posterior: Any, two: Trained, again: Trained) -> None:
+    """Those of two workers are one worker's, and bit for bit those of a training in which somebody was killed."""
     net, rows = network(rows=36)
     figures = count(0, -1)
-    one = train(net, rb.map(), rows, SCHEDULE, held_out=lambda state: float(next(figures)))
+    one = train(net, posterior, rows, SCHEDULE, held_out=lambda state: float(next(figures)))
     for a, b, c in zip(flat(one.state), flat(two.state), flat(again.state), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING)
         np.testing.assert_array_equal(b, c)
     assert [len(t.history) for t in (one, two, again)] == [3, 3, 3]
     assert [t.best_epoch for t in (one, two, again)] == [1, 1, 1]
-    assert [r["held_out"] for r in again.history] == [0, -1, -2], "the first epoch was done anew"
     assert [r["loss"] for r in two.history] == [r["loss"] for r in again.history]
     np.testing.assert_allclose([r["loss"] for r in one.history], [r["loss"] for r in two.history], rtol=ROUNDING)
-    assert none_left(), "workers outlived the training that started them"
 
 
 def test_a_config_trains_on_several_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
