@@ -7,6 +7,9 @@ group is worked on by one worker; where a batch has fewer groups than there are 
 Where a posterior says that parts of its state are trained apart (`Posterior.apart`: an ensemble's members), and there are as many as
 workers, each worker has some of these parts in place of some groups, and takes whole batches. What all parts share is summed alone.
 
+A last look after the steps (`Posterior.finish_on`: the chains of NUTS) can be shared out to the same workers, which then do not wait for
+each other.
+
 The process that asks keeps the loop: workers take steps up to the next checkpoint or the end of the epoch and hand the state back. It
 judges, stops, and writes. Where a worker is lost, new ones go on from the last state that was handed back.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -101,14 +104,30 @@ class Told(NamedTuple):
     done: bool
 
 
-def taken_by(team: Team) -> Stepper:
-    """A team takes the steps."""
+class TakenBy:
+    """A team takes the steps, and parts of the last look; see `Stepper`."""
 
-    def stepper(network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
+    def __init__(self, team: Team) -> None:
+        self.size, self._team = team.size, team
+
+    def __call__(self, network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
+        """What goes through an epoch; every so many steps, and at its end, the workers hand their state back."""
+        team = self._team
         team.hold(Steps, Study(network, posterior, feed, schedule, tf.nest.map_structure(np.asarray, state)))
         return lambda state, epoch, begun, keep: spread_epoch(team, posterior.kind, schedule, checkpoint_steps, (state, epoch, begun, keep))
 
-    return stepper
+    def each(self, task: Callable[[Any, int], Any], shared: Any) -> list[Any]:
+        """`task(shared, rank)` of each worker; of a new team where one is lost."""
+        self._team.hold(part, (task, shared))
+        while True:
+            with suppress(Lost):
+                return self._team.ask()
+
+
+def part(given: tuple[Callable[[Any, int], Any], Any], rank: int, strategy: Any) -> Callable[[], Any]:
+    """A member's end of `TakenBy.each`."""
+    task, shared = given
+    return lambda: task(shared, rank)
 
 
 @contextmanager
@@ -126,7 +145,7 @@ def stepping(workers: int, engine: Kind | Engine) -> Iterator[Stepper | None]:
                 f"fit: workers is {workers}, but the engine {there.name} is this process alone. Say engine='ray', or workers=1."
             )
         with there.team(workers) as team:
-            yield taken_by(team)
+            yield TakenBy(team)
 
 
 def must_share(workers: int, groups: int, batch_size: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oracle
 import psutil
 import pytest
 import small
@@ -24,12 +25,13 @@ from small import network
 import recbayes as rb
 from recbayes import fitted
 from recbayes.engine import engine
+from recbayes.engine.member import Lost
 from recbayes.fitting import part_of
 from recbayes.pipelines.engines import trainers
 from recbayes.runtime import optimizer_skipped, skip_optimizer
 from recbayes.training import Memory, Schedule, Trained, train
 from recbayes.types import UserError
-from recbayes.workers import cut, must_agree, stepping, taken_by
+from recbayes.workers import TakenBy, cut, must_agree, stepping
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tensorflow", "recbayes.fitted"])
@@ -78,7 +80,7 @@ def on_workers(team: Any, folder: Path | None, judged: int, posterior: Any = POI
     net, rows = network(rows=36)
     feed, figures = Memory(rows), count(-judged, -1)
     given = {"held_out": lambda state: float(next(figures)), "checkpoint": folder, "checkpoint_steps": 2}
-    return train(net, posterior, Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
+    return train(net, posterior, Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=TakenBy(team), **given)
 
 
 def ask(address: str, folder: Path, settings: dict[str, str], skipped: bool) -> None:
@@ -118,14 +120,24 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     with ray_engine.team(2) as team:
         again = on_workers(team, tmp_path / "kept", 1, epoch_batch=(2, 1), victim=0, mark=tmp_path / "worker")
         two = on_workers(team, None, 0)
+        chains = walked_by(TakenBy(team))
         members = on_workers(team, None, 0, MEMBERS)
         members_again = on_workers(team, None, 0, MEMBERS, epoch_batch=(0, 2), victim=0, mark=tmp_path / "member")
     assert (tmp_path / "worker").exists()
     assert (tmp_path / "member").exists()
     assert [r["held_out"] for r in again.history] == [0, -1, -2], "the first epoch was done anew"
     assert none_left(), "workers outlived the training that started them"
+    for mine, theirs in zip(walked_by(small.Two()), chains, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=0.01)  # chains blow up how threads round; others are 1 apart
     steps_are_equal(POINT, two, again)
     steps_are_equal(MEMBERS, members, members_again)
+
+
+def walked_by(workers: Any) -> list[Any]:
+    """Four short chains of NUTS, two on each of two workers."""
+    sampler, problem = rb.nuts(draws=16, warmup=10, samples=4), oracle.beta_binomial(rows=1000)
+    net, rows = oracle.network(problem)
+    return flat(sampler.finish_on(net, sampler.init(net, tf.constant([5, 6])), [small.whole(rows)], workers))
 
 
 def steps_are_equal(posterior: Any, two: Trained, again: Trained) -> None:
@@ -140,6 +152,24 @@ def steps_are_equal(posterior: Any, two: Trained, again: Trained) -> None:
     assert [t.best_epoch for t in (one, two, again)] == [1, 1, 1]
     assert [r["loss"] for r in two.history] == [r["loss"] for r in again.history]
     np.testing.assert_allclose([r["loss"] for r in one.history], [r["loss"] for r in two.history], rtol=ROUNDING)
+
+
+def test_a_part_of_the_last_look_is_done_again_where_a_worker_is_lost() -> None:
+    """Chains take minutes: one lost worker must not end the training. A team that has lost one begins anew with what it holds."""
+
+    class Losing:
+        size, asked = 2, 0
+
+        def hold(self, build: Any, shared: Any) -> None:
+            self.tasks = [build(shared, rank, None) for rank in range(2)]
+
+        def ask(self) -> list[Any]:
+            self.asked += 1
+            if self.asked < 3:
+                raise Lost("a member")
+            return [task() for task in self.tasks]
+
+    assert TakenBy(Losing()).each(lambda shared, rank: shared + rank, 5) == [5, 6]
 
 
 def test_a_config_trains_on_several_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

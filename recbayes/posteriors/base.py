@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import tensorflow as tf
@@ -126,6 +126,15 @@ class Folded(NamedTuple):
     outputs: Callable[[Any, Mapping[str, Tensor]], Tensor]
 
 
+class Workers(Protocol):
+    """Processes that a method's last look can be shared out to; size: how many."""
+
+    size: int
+
+    def each(self, task: Callable[[Any, int], Any], shared: Any) -> list[Any]:
+        """`task(shared, rank)` of each, in order of their ranks from 0; a pure function, as it is called again where one is lost."""
+
+
 class Posterior(NamedTuple):
     """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
 
@@ -143,6 +152,7 @@ class Posterior(NamedTuple):
     apart(state) -> a state of bools: True where a tensor's first axis is of parts that know nothing of each other but through the other
       tensors. Several workers then have some of these parts each and take whole batches, and `update` tells `descend` which are `own`.
       None: they have all parts, and some groups of each batch
+    finish_on(network, state, batches, workers: `Workers`) -> what `finish` gives, up to random numbers; None: `finish` has no use for them
     """
 
     kind: str
@@ -158,6 +168,7 @@ class Posterior(NamedTuple):
     diagnostics: Callable[[Any], dict[str, float]] = no_diagnostics
     fold: Callable[[Network, Any], Folded] | None = None
     apart: Callable[[Any], Any] | None = None
+    finish_on: Callable[..., Any] | None = None
 
 
 def call_model(
