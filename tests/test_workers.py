@@ -31,7 +31,7 @@ from recbayes.pipelines.engines import trainers
 from recbayes.runtime import optimizer_skipped, skip_optimizer
 from recbayes.training import Memory, Schedule, Trained, train
 from recbayes.types import UserError
-from recbayes.workers import TakenBy, cut, must_agree, stepping
+from recbayes.workers import TakenBy, cut, held_apart, must_agree, stepping
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tensorflow", "recbayes.fitted"])
@@ -223,6 +223,16 @@ def test_a_training_that_cannot_be_shared_says_so() -> None:
     config = rb.config.parse({"log": {"path": "x", "columns": {}}, "train": {"workers": 2}, "runtime": {"device": "gpu"}})
     with pytest.raises(UserError, match="workers compute on CPUs"):
         trainers(config)
+
+
+def test_members_are_spread_where_there_are_enough() -> None:
+    """A worker without a member has no step to take: then rows are cut. What all members share stays on each worker."""
+    posterior, (net, _) = rb.ensemble(members=3), network()
+    state = posterior.init(net, tf.constant([5, 6]))
+    apart = tf.nest.pack_sequence_as(state, held_apart(posterior, state, 3))
+    assert all(tf.nest.flatten([apart.parameters.weights, apart.priors, apart.optimizer.mean.weights, apart.seeds]))
+    assert not any(tf.nest.flatten([apart.parameters.extras, apart.optimizer.square.extras, apart.optimizer.steps]))
+    assert not any(held_apart(posterior, state, 4) + held_apart(POINT, POINT.init(net, tf.constant([5, 6])), 2))
 
 
 def test_a_posterior_whose_steps_are_not_summed_is_refused() -> None:
