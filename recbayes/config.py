@@ -197,7 +197,9 @@ class Train(Section):
         1.0, gt=0, le=1, description="share of the groups (rows) without a click that an epoch trains on; they count for those left out"
     )
     checkpoint_steps: int = Field(1000, ge=1, description="steps between two checkpoints within an epoch")
-    workers: int = Field(1, ge=1, description="processes on CPUs that share every step, started by Ray; 1: this one alone")
+    workers: int = Field(
+        1, ge=1, description="processes on CPUs that share every step and the chains of nuts, started by Ray; 1: this one alone"
+    )
     recalibrate: bool = Field(
         False, description="fit a monotone map of the predictive law to the held-out groups; intervals then follow it"
     )

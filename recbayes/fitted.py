@@ -199,7 +199,8 @@ def fit(
       checkpoint: a folder; an interrupted fit of the same arguments goes on from it.
       checkpoint_steps: it is written after each epoch, and after so many steps within one.
       progress: called after each epoch with (done, of, figures).
-      workers: processes on CPUs that share every step, its rows cut between groups; the steps are those of one up to rounding.
+      workers: processes on CPUs that share every step, its rows cut between groups, or an ensemble's members; the steps are those of one
+        up to rounding. Chains of `nuts` draw other random numbers with each number of workers.
       engine: what starts them if they are more than one: ray, on this machine, or an engine that is open.
 
     Returns: the fitted model.

@@ -11,6 +11,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from recbayes.files import written
-from recbayes.posteriors.base import Batch, Network, Posterior, any_length
+from recbayes.posteriors.base import Batch, Network, Posterior, Workers, any_length
 from recbayes.types import Array, Tensor, UserError
 
 _STATE = "state.npz"
@@ -77,8 +78,8 @@ Epoch = Callable[[Any, int, Begun, Keep], tuple[Any, dict[str, float]]]
 """(state, epoch, how far it has come, what sees states on the way) -> the state after the epoch, and the epoch's record."""
 
 
-class Stepper(Protocol):
-    """Who takes the steps of a training."""
+class Stepper(Workers, Protocol):
+    """Several workers, and how they take the steps of a training."""
 
     def __call__(self, network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
         """What goes through an epoch. `state` is one like those to come; at least every so many steps `keep` sees a state."""
@@ -169,7 +170,7 @@ def train(
       checkpoint_steps: within an epoch it is written after so many steps.
       progress: called after each epoch.
       finish: take the posterior's last look at all rows; not needed where only the best epoch's number is wanted.
-      stepper: who takes the steps; None: this process.
+      stepper: who takes the steps, and has a part of the last look; None: this process.
 
     Returns: the trained state.
     Raises: UserError if the loss, the held-out log likelihood or a weight stops being a number, or a checkpoint is damaged; Interrupted if
@@ -182,7 +183,7 @@ def train(
     best, begun = state, _NOT_BEGUN
     if checkpoint is not None and (checkpoint / _STATE).is_file():
         state, best, history, begun = restore(checkpoint, state)
-    epoch_of = (stepper or alone)(network, posterior, feed, schedule, state, checkpoint_steps)
+    epoch_of = (alone if stepper is None else stepper)(network, posterior, feed, schedule, state, checkpoint_steps)
 
     def keep(state: Any, begun: Begun) -> None:
         if checkpoint is not None and len(begun.losses) % checkpoint_steps == 0:
@@ -202,7 +203,8 @@ def train(
         if progress is not None:
             progress(len(history), schedule.epochs, record)
     if finish:
-        best = posterior.finish(network, best, feed.once(schedule.batch_size))
+        last = posterior.finish if stepper is None or posterior.finish_on is None else partial(posterior.finish_on, workers=stepper)
+        best = last(network, best, feed.once(schedule.batch_size))
     must_be_finite(best, posterior.kind, schedule)
     return Trained(best, history, best_epoch(history))
 

@@ -4,6 +4,12 @@ The batches are those of one worker: every worker goes through the whole feed an
 make the steps of one up to the rounding of sums. Random numbers belong to (seed, epoch, step, group of the batch), not to a worker. A
 group is worked on by one worker; where a batch has fewer groups than there are workers, the others take a group that does not count.
 
+Where a posterior says that parts of its state are trained apart (`Posterior.apart`: an ensemble's members), and there are as many as
+workers, each worker has some of these parts in place of some groups, and takes whole batches. What all parts share is summed alone.
+
+A last look after the steps (`Posterior.finish_on`: the chains of NUTS) can be shared out to the same workers, which then do not wait for
+each other.
+
 The process that asks keeps the loop: workers take steps up to the next checkpoint or the end of the epoch and hand the state back. It
 judges, stops, and writes. Where a worker is lost, new ones go on from the last state that was handed back.
 """
@@ -12,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,7 +29,7 @@ from recbayes.engine import Engine, Kind, opening
 from recbayes.engine.member import Lost
 from recbayes.engine.spread import Spread
 from recbayes.engine.team import Team
-from recbayes.posteriors.base import Batch, Network, Posterior, Share
+from recbayes.posteriors.base import Batch, Network, Posterior, Share, stretch
 from recbayes.training import Begun, Epoch, Feed, Keep, Schedule, Stepper, record_of, signature_of, steps
 from recbayes.types import Array, Tensor, UserError
 
@@ -86,22 +92,42 @@ class Study(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a worker hands back: its state (the first worker alone) as arrays, the state's hash, the epoch, and whether that is done."""
+    """What a worker hands back.
 
-    state: list[Array] | None
+    state: its parts as arrays, and of the first worker what all have; None in the place of the rest. mark: hash of what all have; begun:
+    the epoch; done: whether it is at its end.
+    """
+
+    state: list[Array | None]
     mark: str
     begun: Begun
     done: bool
 
 
-def taken_by(team: Team) -> Stepper:
-    """A team takes the steps."""
+class TakenBy:
+    """A team takes the steps, and parts of the last look; see `Stepper`."""
 
-    def stepper(network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
+    def __init__(self, team: Team) -> None:
+        self.size, self._team = team.size, team
+
+    def __call__(self, network: Network, posterior: Posterior, feed: Feed, schedule: Schedule, state: Any, checkpoint_steps: int) -> Epoch:
+        """What goes through an epoch; every so many steps, and at its end, the workers hand their state back."""
+        team = self._team
         team.hold(Steps, Study(network, posterior, feed, schedule, tf.nest.map_structure(np.asarray, state)))
         return lambda state, epoch, begun, keep: spread_epoch(team, posterior.kind, schedule, checkpoint_steps, (state, epoch, begun, keep))
 
-    return stepper
+    def each(self, task: Callable[[Any, int], Any], shared: Any) -> list[Any]:
+        """`task(shared, rank)` of each worker; of a new team where one is lost."""
+        self._team.hold(part, (task, shared))
+        while True:
+            with suppress(Lost):
+                return self._team.ask()
+
+
+def part(given: tuple[Callable[[Any, int], Any], Any], rank: int, strategy: Any) -> Callable[[], Any]:
+    """A member's end of `TakenBy.each`."""
+    task, shared = given
+    return lambda: task(shared, rank)
 
 
 @contextmanager
@@ -119,7 +145,7 @@ def stepping(workers: int, engine: Kind | Engine) -> Iterator[Stepper | None]:
                 f"fit: workers is {workers}, but the engine {there.name} is this process alone. Say engine='ray', or workers=1."
             )
         with there.team(workers) as team:
-            yield taken_by(team)
+            yield TakenBy(team)
 
 
 def must_share(workers: int, groups: int, batch_size: int) -> None:
@@ -152,11 +178,29 @@ def spread_epoch(
         except Lost:
             continue
         must_agree(kind, [one.mark for one in told])
-        flat, _, begun, done = told[0]
-        state = tf.nest.pack_sequence_as(state, [tf.constant(array) for array in flat])
+        _, _, begun, done = told[0]
+        state = tf.nest.pack_sequence_as(state, [tf.constant(array) for array in gathered([one.state for one in told])])
         if not done:
             keep(state, begun)
     return state, record_of(epoch, begun, schedule)
+
+
+def held_apart(posterior: Posterior, state: Any, workers: int) -> list[bool]:
+    """Of each tensor of a state, whether every worker has its own part of it; of none where the parts are fewer than the workers."""
+    tensors = tf.nest.flatten(state)
+    found = tf.nest.flatten(posterior.apart(state)) if posterior.apart is not None else []
+    parts = min((len(tensor) for tensor, apart in zip(tensors, found) if apart), default=0)
+    return found if parts >= workers else [False] * len(tensors)
+
+
+def gathered(states: Sequence[Sequence[Array | None]]) -> list[Array]:
+    """One state of what the workers handed back, their parts of a tensor in order.
+
+    >>> gathered([[np.array([1, 2]), np.array(5)], [np.array([3]), None]])
+    [array([1, 2, 3]), array(5)]
+    """
+    parts = [[part for part in tensor if part is not None] for tensor in zip(*states, strict=True)]
+    return [np.concatenate(several) if len(several) > 1 else several[0] for several in parts]
 
 
 def must_agree(kind: str, marks: Sequence[str]) -> None:
@@ -177,8 +221,9 @@ class Steps:
     """A worker's end: (state as arrays or None to go on from its own, epoch, how far that has come, steps at most) -> `Told`."""
 
     def __init__(self, study: Study, rank: int, strategy: Any) -> None:
-        self._study, self._rank = study, rank
-        self._state = self._like = tf.nest.map_structure(tf.constant, study.state)
+        self._study, self._rank, self._workers = study._replace(state=None), rank, strategy.num_replicas_in_sync
+        self._apart = held_apart(study.posterior, study.state, self._workers)
+        self._state = tf.nest.pack_sequence_as(study.state, self._mine(tf.nest.flatten(study.state)))
         self._going: tuple[int, Iterator[tuple[Any, Begun]]] | None = None
         self._step = self._compiled(strategy)
 
@@ -186,32 +231,38 @@ class Steps:
         """Takes steps; what is random in them hangs on the epoch and the step alone."""
         _, _, feed, schedule, _ = self._study
         if state is not None:
-            self._state, self._going = tf.nest.pack_sequence_as(self._like, [tf.constant(array) for array in state]), None
+            self._state, self._going = tf.nest.pack_sequence_as(self._state, self._mine(state)), None
         if self._going is None or self._going[0] != epoch:
             self._going = epoch, steps(self._step, self._state, feed, schedule, epoch, begun)
         before = len(begun.losses)
         for now, done in islice(self._going[1], most):
             self._state, begun = now, done
-        arrays = [np.asarray(t) for t in tf.nest.flatten(self._state)]
-        mark = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+        arrays = [(np.asarray(t), apart) for t, apart in zip(tf.nest.flatten(self._state), self._apart, strict=True)]
+        mark = hashlib.sha256(b"".join(array.tobytes() for array, apart in arrays if not apart)).hexdigest()
+        given = [array if apart or not self._rank else None for array, apart in arrays]
         told = begun._replace(losses=[float(x) for x in begun.losses])
-        return Told(None if self._rank else arrays, mark, told, len(begun.losses) < before + most)
+        return Told(given, mark, told, len(begun.losses) < before + most)
+
+    def _mine(self, state: Sequence[Array]) -> list[Tensor]:
+        """Of all tensors those parts that are this worker's."""
+        parts = zip(state, self._apart, strict=True)
+        return [tf.constant(whole[stretch(len(whole), self._rank, self._workers)] if apart else whole) for whole, apart in parts]
 
     def _compiled(self, strategy: Any) -> Callable[..., tuple[Any, Tensor]]:
         """One step of all workers: (state, whole batch, seed, learning rate) -> (state, loss)."""
         network, posterior, feed, _, _ = self._study
-        fitting, workers = feed.corrected(network), strategy.num_replicas_in_sync
+        fitting, spread = feed.corrected(network), any(self._apart)
         signature = [*signature_of(self._state, feed), tf.TensorSpec([4], tf.int32), tf.TensorSpec([], tf.float32)]
 
         def own(state: Any, batch: Batch, seed: Tensor, rate: Tensor, where: Tensor, weight: Tensor) -> tuple[Any, Tensor]:
-            return posterior.update(fitting, state, part_of(batch, where, weight), seed, rate)
+            return posterior.update(fitting, state, batch if spread else part_of(batch, where, weight), seed, rate)
 
         @tf.function(input_signature=signature, autograph=False)
         def together(*given: Any) -> tuple[Any, Tensor]:
             return strategy.run(own, args=given)
 
         def step(state: Any, batch: Batch, seed: Tensor, rate: Tensor) -> tuple[Any, Tensor]:
-            mine = cut(np.asarray(batch.segments), self._rank, workers)
+            mine = cut(np.asarray(batch.segments), self._rank, self._workers)
             return together(state, batch, seed, rate, tf.constant([*mine.rows, *mine.groups]), tf.constant(mine.weight, tf.float32))
 
         return step

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oracle
 import psutil
 import pytest
 import small
@@ -24,17 +25,19 @@ from small import network
 import recbayes as rb
 from recbayes import fitted
 from recbayes.engine import engine
+from recbayes.engine.member import Lost
 from recbayes.fitting import part_of
 from recbayes.pipelines.engines import trainers
 from recbayes.runtime import optimizer_skipped, skip_optimizer
 from recbayes.training import Memory, Schedule, Trained, train
 from recbayes.types import UserError
-from recbayes.workers import cut, must_agree, stepping, taken_by
+from recbayes.workers import TakenBy, cut, held_apart, must_agree, stepping
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tensorflow", "recbayes.fitted"])
 """A process of its own, forked from one that has read TensorFlow's modules and started nothing."""
 SCHEDULE = Schedule(epochs=4, batch_size=16, patience=2)
+POINT, MEMBERS = rb.map(), rb.ensemble(members=3)
 ROUNDING = 1e-5
 """Of weights and log likelihoods near 1, after a few dozen float32 steps whose sums are taken in another order."""
 
@@ -72,12 +75,12 @@ def test_every_row_is_one_workers_and_groups_stay_whole(workers: int) -> None:
         assert max(part.rows[1] - part.rows[0] for part in mine) <= len(segments) / workers + 8
 
 
-def on_workers(team: Any, folder: Path | None, judged: int, **deadly: Any) -> Trained:
+def on_workers(team: Any, folder: Path | None, judged: int, posterior: Any = POINT, **deadly: Any) -> Trained:
     """A training of three steps an epoch on two workers, a batch of it deadly; the first epoch is the best: it ends with the third."""
     net, rows = network(rows=36)
     feed, figures = Memory(rows), count(-judged, -1)
     given = {"held_out": lambda state: float(next(figures)), "checkpoint": folder, "checkpoint_steps": 2}
-    return train(net, rb.map(), Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=taken_by(team), **given)
+    return train(net, posterior, Deadly(feed, **deadly) if deadly else feed, SCHEDULE, stepper=TakenBy(team), **given)
 
 
 def ask(address: str, folder: Path, settings: dict[str, str], skipped: bool) -> None:
@@ -100,7 +103,8 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     """kill -9 in mid-step of the process that asks, then of a worker: training goes on to an undisturbed run's weights, bit for bit.
 
     Those are one worker's up to rounding. (That all workers have the same weights is checked whenever a state is handed back.) The last
-    batch has one group, so that one worker has none.
+    batch has one group, so that one worker has none. Of an ensemble one worker has a member and the other two: were their order mixed up,
+    or tau's gradient that of some members, the weights would be others.
     """
     import ray
 
@@ -116,19 +120,56 @@ def test_two_workers_take_the_steps_of_one_whoever_is_killed(ray_engine: Any, tm
     with ray_engine.team(2) as team:
         again = on_workers(team, tmp_path / "kept", 1, epoch_batch=(2, 1), victim=0, mark=tmp_path / "worker")
         two = on_workers(team, None, 0)
+        chains = walked_by(TakenBy(team))
+        members = on_workers(team, None, 0, MEMBERS)
+        members_again = on_workers(team, None, 0, MEMBERS, epoch_batch=(0, 2), victim=0, mark=tmp_path / "member")
     assert (tmp_path / "worker").exists()
+    assert (tmp_path / "member").exists()
+    assert [r["held_out"] for r in again.history] == [0, -1, -2], "the first epoch was done anew"
+    assert none_left(), "workers outlived the training that started them"
+    for mine, theirs in zip(walked_by(small.Two()), chains, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=0.01)  # chains blow up how threads round; others are 1 apart
+    steps_are_equal(POINT, two, again)
+    steps_are_equal(MEMBERS, members, members_again)
+
+
+def walked_by(workers: Any) -> list[Any]:
+    """Four short chains of NUTS, two on each of two workers."""
+    sampler, problem = rb.nuts(draws=16, warmup=10, samples=4), oracle.beta_binomial(rows=1000)
+    net, rows = oracle.network(problem)
+    return flat(sampler.finish_on(net, sampler.init(net, tf.constant([5, 6])), [small.whole(rows)], workers))
+
+
+def steps_are_equal(posterior: Any, two: Trained, again: Trained) -> None:
+    """Those of two workers are one worker's, and bit for bit those of a training in which somebody was killed."""
     net, rows = network(rows=36)
     figures = count(0, -1)
-    one = train(net, rb.map(), rows, SCHEDULE, held_out=lambda state: float(next(figures)))
+    one = train(net, posterior, rows, SCHEDULE, held_out=lambda state: float(next(figures)))
     for a, b, c in zip(flat(one.state), flat(two.state), flat(again.state), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING)
         np.testing.assert_array_equal(b, c)
     assert [len(t.history) for t in (one, two, again)] == [3, 3, 3]
     assert [t.best_epoch for t in (one, two, again)] == [1, 1, 1]
-    assert [r["held_out"] for r in again.history] == [0, -1, -2], "the first epoch was done anew"
     assert [r["loss"] for r in two.history] == [r["loss"] for r in again.history]
     np.testing.assert_allclose([r["loss"] for r in one.history], [r["loss"] for r in two.history], rtol=ROUNDING)
-    assert none_left(), "workers outlived the training that started them"
+
+
+def test_a_part_of_the_last_look_is_done_again_where_a_worker_is_lost() -> None:
+    """Chains take minutes: one lost worker must not end the training. A team that has lost one begins anew with what it holds."""
+
+    class Losing:
+        size, asked = 2, 0
+
+        def hold(self, build: Any, shared: Any) -> None:
+            self.tasks = [build(shared, rank, None) for rank in range(2)]
+
+        def ask(self) -> list[Any]:
+            self.asked += 1
+            if self.asked < 3:
+                raise Lost("a member")
+            return [task() for task in self.tasks]
+
+    assert TakenBy(Losing()).each(lambda shared, rank: shared + rank, 5) == [5, 6]
 
 
 def test_a_config_trains_on_several_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +223,16 @@ def test_a_training_that_cannot_be_shared_says_so() -> None:
     config = rb.config.parse({"log": {"path": "x", "columns": {}}, "train": {"workers": 2}, "runtime": {"device": "gpu"}})
     with pytest.raises(UserError, match="workers compute on CPUs"):
         trainers(config)
+
+
+def test_members_are_spread_where_there_are_enough() -> None:
+    """A worker without a member has no step to take: then rows are cut. What all members share stays on each worker."""
+    posterior, (net, _) = rb.ensemble(members=3), network()
+    state = posterior.init(net, tf.constant([5, 6]))
+    apart = tf.nest.pack_sequence_as(state, held_apart(posterior, state, 3))
+    assert all(tf.nest.flatten([apart.parameters.weights, apart.priors, apart.optimizer.mean.weights, apart.seeds]))
+    assert not any(tf.nest.flatten([apart.parameters.extras, apart.optimizer.square.extras, apart.optimizer.steps]))
+    assert not any(held_apart(posterior, state, 4) + held_apart(POINT, POINT.init(net, tf.constant([5, 6])), 2))
 
 
 def test_a_posterior_whose_steps_are_not_summed_is_refused() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import tensorflow as tf
@@ -126,6 +126,15 @@ class Folded(NamedTuple):
     outputs: Callable[[Any, Mapping[str, Tensor]], Tensor]
 
 
+class Workers(Protocol):
+    """Processes that a method's last look can be shared out to; size: how many."""
+
+    size: int
+
+    def each(self, task: Callable[[Any, int], Any], shared: Any) -> list[Any]:
+        """`task(shared, rank)` of each, in order of their ranks from 0; a pure function, as it is called again where one is lost."""
+
+
 class Posterior(NamedTuple):
     """A method of being uncertain about weights. Built by the factory of its name; `settings` builds it again.
 
@@ -140,6 +149,10 @@ class Posterior(NamedTuple):
     diagnostics(state) -> figures by which to judge the finished state (R-hat, effective draws); `Fitted.record["diagnostics"]` and
       calibration.json hold them
     fold(network, weights) -> `Folded`, the same outputs for less than `outputs` takes, for an export; None where that is all there is
+    apart(state) -> a state of bools: True where a tensor's first axis is of parts that know nothing of each other but through the other
+      tensors. Several workers then have some of these parts each and take whole batches, and `update` tells `descend` which are `own`.
+      None: they have all parts, and some groups of each batch
+    finish_on(network, state, batches, workers: `Workers`) -> what `finish` gives, up to random numbers; None: `finish` has no use for them
     """
 
     kind: str
@@ -154,6 +167,8 @@ class Posterior(NamedTuple):
     warnings: Callable[[Network, Any], list[str]] = no_warnings
     diagnostics: Callable[[Any], dict[str, float]] = no_diagnostics
     fold: Callable[[Network, Any], Folded] | None = None
+    apart: Callable[[Any], Any] | None = None
+    finish_on: Callable[..., Any] | None = None
 
 
 def call_model(
@@ -208,6 +223,15 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
+def stretch(size: int, rank: int, workers: int) -> slice:
+    """What one of several workers has of so many parts: as many as the others, or one more or less.
+
+    >>> [stretch(5, rank, 2) for rank in range(2)]
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
+    return slice(size * rank // workers, size * (rank + 1) // workers)
+
+
 def adam_start(parameters: Any) -> Optimizer:
     """Adam before its first step."""
     zeros = tf.nest.map_structure(tf.zeros_like, parameters)
@@ -226,13 +250,27 @@ def adam(parameters: Any, gradients: Any, state: Optimizer, learning_rate: Tenso
     return moved, Optimizer(mean, square, steps)
 
 
-def descend(objective: Callable[[Any], Tensor], parameters: Any, optimizer: Optimizer, rate: Tensor) -> tuple[Any, Optimizer, Tensor]:
-    """One Adam step down `objective`, summed over workers: (parameters, optimizer, the objective before the step)."""
+def descend(
+    objective: Callable[[Any], Tensor], parameters: Any, optimizer: Optimizer, rate: Tensor, *, own: Any = None
+) -> tuple[Any, Optimizer, Tensor]:
+    """One Adam step down `objective`, summed over workers: (parameters, optimizer, the objective before the step).
+
+    Args:
+      objective: parameters -> [].
+      parameters: tensors of any shapes.
+      optimizer: Adam's state.
+      rate: its step size, [].
+      own: bools, a structure like that of the parameters: True for those that are this worker's alone, whose gradients nobody adds to;
+        None: all workers have all of them.
+    """
     with tf.GradientTape() as tape:
         tape.watch(tf.nest.flatten(parameters))
         value = objective(parameters)
     flat = tape.gradient(value, tf.nest.flatten(parameters), unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    value, *flat = summed([value, *(tf.convert_to_tensor(g) for g in flat)])
+    given = [value, *(tf.convert_to_tensor(g) for g in flat)]
+    kept = [False, *(tf.nest.flatten(own) if own is not None else [False] * len(flat))]
+    sums = iter(summed([tensor for tensor, mine in zip(given, kept, strict=True) if not mine]))
+    value, *flat = [tensor if mine else next(sums) for tensor, mine in zip(given, kept, strict=True)]
     gradients = tf.nest.pack_sequence_as(parameters, flat)
     parameters, optimizer = adam(parameters, gradients, optimizer, rate)
     return parameters, optimizer, value

@@ -6,6 +6,8 @@ of the same shape to its output: where there are no data the members keep their 
 A member's rows of weight 0 (1/e of the clusters) are not computed at all; the rows of all members are then judged together, as one
 batch of more groups. So the scalars beside the network (the page effect's tau) are one for all members.
 
+Several workers train some of the members each: loss and the scalars' gradients are all that they have to sum.
+
 Source: Osband, Aslanides, Cassirer 2018, Randomized prior functions for deep reinforcement learning, arXiv:1806.03335.
 """
 
@@ -48,10 +50,10 @@ def ensemble(*, members: int = 8, prior_function: float = 0.5, prior_scale: floa
         return init(network, seed, members=members, prior_function=prior_function)
 
     def step(network: base.Network, state: State, batch: base.Batch, seed: Tensor, rate: Tensor) -> tuple[State, Tensor]:
-        return update(network, state, batch, rate, prior_scale=prior_scale)
+        return update(network, state, batch, rate, members=members, prior_scale=prior_scale)
 
     settings = {"members": members, "prior_function": prior_function, "prior_scale": prior_scale}
-    return base.Posterior("ensemble", settings, members, start, step, finish, sample, outputs, extras, warnings)
+    return base.Posterior("ensemble", settings, members, start, step, finish, sample, outputs, extras, warnings, apart=apart)
 
 
 class State(NamedTuple):
@@ -85,13 +87,14 @@ def init(network: base.Network, seed: Tensor, *, members: int, prior_function: f
     return State(begun, priors, base.adam_start(begun), tf.stack(seeds[2 * members :]))
 
 
-def update(network: base.Network, state: State, batch: base.Batch, learning_rate: Tensor, *, prior_scale: float) -> tuple[State, Tensor]:
-    """One step of every member on its own weighting of the batch's clusters; the loss is their mean."""
+def update(
+    network: base.Network, state: State, batch: base.Batch, learning_rate: Tensor, *, members: int, prior_scale: float
+) -> tuple[State, Tensor]:
+    """One step of every member on its own weighting of the batch's clusters; the loss is the mean of all, wherever they are trained."""
     weights = tf.stack([poisson(seed, batch.clusters) for seed in tf.unstack(state.seeds)])  # [M, G]
     rows, there = rows_of_weight(weights, batch.segments)  # [M, n]
     inputs = {name: tf.gather(value, rows) for name, value in batch.inputs.items()}  # [M, n, ...]
     together = side_by_side(weights, rows, there, batch)
-    members = weights.shape[0]
 
     def objective(parameters: base.Parameters) -> Tensor:
         own = stacked.passes(network, parameters.weights, inputs, apart=True)  # [M, n, P]
@@ -102,8 +105,20 @@ def update(network: base.Network, state: State, batch: base.Batch, learning_rate
         return base.loss(network, weighted, log_prior, batch)
 
     prior_outputs = stacked.passes(network, state.priors, inputs, apart=True) if state.priors else None
-    parameters, optimizer, loss = base.descend(objective, state.parameters, state.optimizer, learning_rate)
+    own = None if batch.share else of_members(state.parameters)
+    parameters, optimizer, loss = base.descend(objective, state.parameters, state.optimizer, learning_rate, own=own)
     return state._replace(parameters=parameters, optimizer=optimizer), loss / members
+
+
+def apart(state: State) -> State:
+    """True for what each member has for itself."""
+    own = of_members(state.parameters)
+    return State(own, tuple(True for _ in state.priors), base.Optimizer(own, own, False), True)
+
+
+def of_members(parameters: base.Parameters) -> base.Parameters:
+    """True for the members' weights, False for the scalars that are one for all."""
+    return base.Parameters(tuple(True for _ in parameters.weights), dict.fromkeys(parameters.extras, False))
 
 
 def finish(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:

@@ -1,8 +1,8 @@
 """The No-U-Turn sampler on all weights of a small model: the reference by which the other posteriors are judged.
 
 The weights are whitened about their mode: w = mode + V |Lambda|^(-1/2) z, with minus the log posterior's Hessian V Lambda V' there, so z
-is near a standard normal and a few leapfrog steps make an independent draw. Chains run as one batch from overdispersed starts. Scalars
-beside the network stay at their fit.
+is near a standard normal and a few leapfrog steps make an independent draw. Chains run as one batch from overdispersed starts; where a
+training has several workers and there are many rows, as a batch on each of them. Scalars beside the network stay at their fit.
 
 A chain that did not converge looks like one that did: R-hat (between chains against within, halves of chains apart), the effective
 sample size and the share of divergent steps go into the fit's record, and a bad one into its warnings.
@@ -34,6 +34,8 @@ STEP, NEAR = 0.03, 0.3
 """How far apart slopes are taken for the Hessian: in a weight's own unit, and at most in standard deviations given the others."""
 R_HAT, EFFECTIVE, DIVERGENT = 1.05, 100.0, 0.01
 """What the fit warns beyond: R-hat above, effective sample size below, share of divergent steps above."""
+LEAST_ROWS, LEAST_CHAINS = 1_000, 2
+"""Of rows in all, and of chains on each of several workers: below, the time of a batch of chains hardly hangs on how many they are."""
 SPREAD = 1.5
 """Starts are drawn this many posterior standard deviations wide, so that R-hat sees chains that have not met."""
 
@@ -66,13 +68,14 @@ def nuts(*, draws: int = 256, chains: int = 4, warmup: int = 300, samples: int =
         fitted, loss = point.update(network, state.fitted, batch, rate, prior_scale=prior_scale)
         return state._replace(fitted=fitted), loss
 
-    def last(network: base.Network, state: State, batches: Iterable[base.Batch]) -> State:
-        return finish(network, state, batches, chains=chains, steps=(warmup, samples), prior_scale=prior_scale)
+    def last(network: base.Network, state: State, batches: Iterable[base.Batch], workers: base.Workers | None = None) -> State:
+        return finish(network, state, batches, workers, chains=chains, steps=(warmup, samples), prior_scale=prior_scale)
 
     settings = {"draws": draws, "chains": chains, "warmup": warmup, "samples": samples, "prior_scale": prior_scale}
-    return base.Posterior(
+    made = base.Posterior(
         "nuts", settings, draws, start, climb, last, sample, outputs, lambda state: point.extras(state.fitted), warnings, diagnostics
     )
+    return made._replace(finish_on=last)
 
 
 class Convergence(NamedTuple):
@@ -104,8 +107,27 @@ def init(network: base.Network, seed: Tensor, *, draws: int) -> State:
     return State(point.init(network, seed), kept_draws.none_yet(network, draws, "nuts"), none, tf.convert_to_tensor(seed, tf.int32))
 
 
+class Walk(NamedTuple):
+    """What a chain walks through: the log posterior about `at`, whitened at a mode [D] by a factor [D, D], and its steps."""
+
+    network: base.Network
+    at: base.Parameters
+    rows: base.Batch
+    prior_scale: float
+    mode: Array
+    factor: Array
+    steps: tuple[int, int]
+
+
 def finish(
-    network: base.Network, state: State, batches: Iterable[base.Batch], *, chains: int, steps: tuple[int, int], prior_scale: float
+    network: base.Network,
+    state: State,
+    batches: Iterable[base.Batch],
+    workers: base.Workers | None,
+    *,
+    chains: int,
+    steps: tuple[int, int],
+    prior_scale: float,
 ) -> State:
     """Climbs to the mode, whitens, runs the chains and keeps draws that lie evenly along them."""
     rows, at = joined(list(batches)), state.fitted.parameters
@@ -113,19 +135,16 @@ def finish(
     minus = slope_of(log_posterior)
     mode = climbed(minus, np.zeros(sum(math.prod(w.shape) for w in at.weights)))
     factor = whitening(curvature_at(minus, mode))
-
-    def target(z: Tensor) -> Tensor:
-        return log_posterior(tf.constant(mode, tf.float32) + tf.linalg.matmul(z, tf.constant(factor.T, tf.float32)))
-
     begin = SPREAD * normal(fold(state.seed, 0), [chains, len(mode)])
-    z, convergence = run_chains(target, begin, steps, fold(state.seed, 1))
+    walk = Walk(network, at, rows, prior_scale, mode, factor, steps)
+    z, diverged = walked(walk, begin, fold(state.seed, 1), workers)
     flat = z.reshape(-1, len(mode))
     kept = flat[np.arange(state.deviations[0].shape[0]) * len(flat) // state.deviations[0].shape[0]] @ factor.T
     there = base.Parameters(
         tuple(w + m for w, m in zip(at.weights, parted(tf.constant(mode, tf.float32), at.weights), strict=True)), at.extras
     )
     deviations = tuple(tf.reshape(tf.constant(part, tf.float32), [len(kept), *w.shape]) for part, w in split_columns(kept, at.weights))
-    return State(state.fitted._replace(parameters=there), deviations, convergence, state.seed)
+    return State(state.fitted._replace(parameters=there), deviations, converged(z, diverged), state.seed)
 
 
 def warnings(network: base.Network, state: State) -> list[str]:
@@ -221,11 +240,39 @@ def whitening(minus_hessian: Array) -> Array:
     return vectors / np.sqrt(np.maximum(np.abs(values), FLAT))
 
 
-def run_chains(target: Callable[[Tensor], Tensor], begin: Tensor, steps: tuple[int, int], seed: Tensor) -> tuple[Array, Convergence]:
-    """The chains after their warm-up, [T, C, D], and how they converged."""
+def walked(walk: Walk, begin: Tensor, seed: Tensor, workers: base.Workers | None) -> tuple[Array, Array]:
+    """The chains after their warm-up, [T, C, D], and which steps diverged, bool [T, C]; of several workers where that is quicker."""
+    parts = parts_of(len(walk.rows.clicks), len(begin), workers.size) if workers is not None else 1
+    if workers is None or parts == 1:
+        return run_chains(walk, begin, seed)
+    z, diverged = zip(*workers.each(part_of_chains, (walk, begin, seed, parts))[:parts], strict=True)
+    return np.concatenate(z, axis=1), np.concatenate(diverged, axis=1)
+
+
+def parts_of(rows: int, chains: int, workers: int) -> int:
+    """How many batches of chains, each on a worker of its own, are quicker than one.
+
+    >>> parts_of(2_000, 4, 2), parts_of(2_000, 4, 8), parts_of(2_000, 3, 2), parts_of(200, 4, 2)
+    (2, 2, 1, 1)
+    """
+    return max(min(workers, chains // LEAST_CHAINS), 1) if rows >= LEAST_ROWS else 1
+
+
+def part_of_chains(shared: tuple[Walk, Tensor, Tensor, int], rank: int) -> tuple[Array, Array] | None:
+    """`run_chains` of one of several workers' chains, with random numbers of its own; None where there are none left for it."""
+    walk, begin, seed, parts = shared
+    return run_chains(walk, begin[base.stretch(len(begin), rank, parts)], fold(seed, rank)) if rank < parts else None
+
+
+def run_chains(walk: Walk, begin: Tensor, seed: Tensor) -> tuple[Array, Array]:
+    """The chains from `begin` [C, D] as one batch, after their warm-up, [T, C, D], and which steps diverged, bool [T, C]."""
     from tensorflow_probability import mcmc
 
-    warmup, samples = steps
+    warmup, samples = walk.steps
+    log_posterior = log_posterior_from(walk.network, walk.at, walk.rows, walk.prior_scale)
+
+    def target(z: Tensor) -> Tensor:
+        return log_posterior(tf.constant(walk.mode, tf.float32) + tf.linalg.matmul(z, tf.constant(walk.factor.T, tf.float32)))
 
     @tf.function(autograph=False)
     def chains(begin: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,13 +288,19 @@ def run_chains(target: Callable[[Tensor], Tensor], begin: Tensor, steps: tuple[i
         )
 
     z, diverged = chains(begin, seed)
+    return z.numpy(), diverged.numpy()
+
+
+def converged(z: Array, diverged: Array) -> Convergence:
+    """How chains [T, C, D], of whose steps some diverged, bool [T, C], have converged."""
+    from tensorflow_probability import mcmc
+
     r_hat = mcmc.potential_scale_reduction(z, independent_chain_ndims=1, split_chains=True)
     level = tf.get_logger().level
     tf.get_logger().setLevel("ERROR")  # it warns of its own cast from complex numbers
     effective = mcmc.effective_sample_size(z, cross_chain_dims=1, filter_beyond_positive_pairs=True)
     tf.get_logger().setLevel(level)
-    share = tf.reduce_mean(tf.cast(diverged, tf.float32))
-    return z.numpy(), Convergence(tf.reduce_max(r_hat), tf.reduce_min(effective), share)
+    return Convergence(tf.reduce_max(r_hat), tf.reduce_min(effective), tf.reduce_mean(tf.cast(diverged, tf.float32)))
 
 
 def joined(batches: Sequence[base.Batch]) -> base.Batch:

@@ -152,7 +152,7 @@ def test_parts_of_a_step_add_up_to_it(name: str, monkeypatch: pytest.MonkeyPatch
     cuts = [cut(rows.segments, rank, 3) for rank in range(3)]
     parts = [part_of(batch, tf.constant([*mine.rows, *mine.groups]), tf.constant(mine.weight, tf.float32)) for mine in cuts]
     monkeypatch.setattr(base, "summed", lambda tensors: seen.append([np.asarray(t) for t in tensors]) or list(tensors))
-    for one in [batch, *parts]:
+    for one in [part_of(batch, tf.constant([0, 48, 0, 12]), tf.constant(1.0)), *parts]:
         case.posterior.update(net, state, one, SEED, tf.constant(0.01))
     for total, *each in zip(*seen, strict=True):
         np.testing.assert_allclose(sum(each), total, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(total).max())))

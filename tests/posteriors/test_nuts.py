@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import numpy as np
 import oracle
 import pytest
 import tensorflow as tf
-from small import network, whole
+from small import Two, network, whole
 
 import recbayes as rb
 from recbayes.posteriors import nuts as method
@@ -26,12 +27,23 @@ def fitted() -> Any:
     return problem, sampler, *oracle.trained(problem, sampler, epochs=5)
 
 
-def test_the_posterior_is_the_exact_one(fitted: Any) -> None:
+@pytest.fixture(scope="module")
+def right(fitted: Any) -> Any:
+    """Mean and standard deviation of the free weights."""
+    return oracle.reference(fitted[0])
+
+
+def distance(problem: Any, drawn: Any, right: Any) -> tuple[float, float]:
+    """Of draws of the head, [S, H + 1, P]; see `oracle.distance`."""
+    free = np.stack([drawn[:, row, column] for row, column in problem.free], axis=1)
+    return oracle.distance(oracle.Reference(free.mean(axis=0), free.std(axis=0)), right)
+
+
+def test_the_posterior_is_the_exact_one(fitted: Any, right: Any) -> None:
     """800 draws worth some 400: a mean's error is .05, a standard deviation's 3.5%; alarm below 1e-3, sees a prior or a row left out."""
     problem, sampler, net, state = fitted
     drawn = oracle.head_draws(net, state, sampler, 800)
-    free = np.stack([drawn[:, row, column] for row, column in problem.free], axis=1)
-    mean, stddev = oracle.distance(oracle.Reference(free.mean(axis=0), free.std(axis=0)), oracle.reference(problem))
+    mean, stddev = distance(problem, drawn, right)
     assert mean < 0.2
     assert stddev < 0.15
     assert drawn[:, :, 0].std() == pytest.approx(oracle.PRIOR_STDDEV, rel=0.15)
@@ -44,6 +56,43 @@ def test_convergence_is_reported(fitted: Any) -> None:
     assert 100.0 < found["effective_draws"]
     assert found["divergent_share"] == 0.0
     assert sampler.warnings(net, state) == []
+
+
+@pytest.fixture
+def finished(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(sampler, workers) -> the state after the chains, however few the rows are."""
+    problem, _, net, state = fitted
+    rows = whole(oracle.network(problem)[1])
+    monkeypatch.setattr(sys.modules[Convergence.__module__], "LEAST_ROWS", 0)
+
+    def finish(sampler: Any, workers: Any) -> Any:
+        begun = sampler.init(net, SEED)._replace(fitted=state.fitted)
+        return sampler.finish_on(net, begun, [rows], workers)
+
+    return finish
+
+
+def test_chains_of_two_workers_are_of_the_exact_posterior(fitted: Any, right: Any, finished: Any) -> None:
+    """400 draws worth some 200: a mean's error is .07, a standard deviation's 5%; alarm below 1e-3, sees warm-up counted as draws."""
+    problem, _, net, _ = fitted
+    sampler = rb.nuts(draws=400, warmup=100, samples=100)
+    state = finished(sampler, Two())
+    mean, stddev = distance(problem, oracle.head_draws(net, state, sampler, 400), right)
+    assert mean < 0.28
+    assert stddev < 0.2
+    assert sampler.warnings(net, state) == []
+
+
+def test_chains_of_two_workers_that_have_not_met_are_told(finished: Any) -> None:
+    """R-hat of each worker's own chains would not see it: it is of all, and all are drawn from."""
+    sampler = rb.nuts(draws=40, chains=4, warmup=10, samples=50)
+    steps = np.random.default_rng(0).normal(size=(2, 50, 2, 6)).astype(np.float32)
+    kept = np.zeros([50, 2], bool)
+    together, apart = (finished(sampler, Two([(steps[0], kept), (steps[1] + far, ~kept)])) for far in (0.0, 9.0))
+    assert sampler.diagnostics(together)["r_hat"] < 1.2
+    assert sampler.diagnostics(apart)["r_hat"] > 3.0
+    assert sampler.diagnostics(apart)["divergent_share"] == 0.5
+    assert len(np.unique(apart.deviations[0], axis=0)) == 40
 
 
 @pytest.mark.parametrize(
