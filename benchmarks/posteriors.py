@@ -211,11 +211,16 @@ def epochs_of(network: Any, method: Any, rows: Any) -> tuple[Any, float]:
 
 
 def draws_of(network: Any, method: Any, state: Any, inputs: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Seconds of the network's outputs for all rows at the MAP and at 64 weight draws; and of drawing those weights, once a model."""
+    """Seconds of the network's outputs for all rows at the MAP and at 64 weight draws; and of drawing those weights, once a model.
+
+    The draws' outputs as predictions and exports take them; `_draws_first`: in the order [S, N, P].
+    """
     drawn = method.sample(network, state, 64, oracle.SEED)
+    folded = method.fold(network, drawn)
     work: dict[str, Callable[[], Any]] = {
         "one_pass": partial(tf.function(network.call), list(drawn.weights), inputs),
-        "outputs_of_64": partial(tf.function(partial(method.outputs, network)), drawn, inputs),
+        "outputs_of_64": partial(tf.function(folded.outputs), folded.constants, inputs),
+        "outputs_of_64_draws_first": partial(tf.function(partial(method.outputs, network)), drawn, inputs),
         "drawing_64": tf.function(partial(method.sample, network, state, 64, oracle.SEED)),
     }
     for run in work.values():

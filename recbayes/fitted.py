@@ -23,6 +23,7 @@ from recbayes import densities, models, posteriors
 from recbayes.calibration.points import few_of, quantile_knots
 from recbayes.calibration.recalibration import LEAST_GROUPS, Recalibration, fit_map
 from recbayes.densities import baselines
+from recbayes.densities.beta_mixture import BetaMixtureFamily
 from recbayes.densities.group_effect import GroupEffect
 from recbayes.engine import Engine, Kind
 from recbayes.features import Encoder, Feature
@@ -98,12 +99,19 @@ class Fitted:
     def densities(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Any:
         """The density of each row's click rate under each draw, leaves [S, N, K]; log is a log or a mapping of columns."""
         encoded = encode(self.encoder, columns_of(log, self.encoder))
-        weights, chunks = self.draw(draws, seed), []
+        density, chunks = self._density_of(self.draw(draws, seed)), []
         rows = len(next(iter(encoded.values())))
         for start in range(0, rows, _CHUNK):
             part = {name: tf.constant(value[start : start + _CHUNK]) for name, value in encoded.items()}
-            chunks.append(self.family.density(self.outputs(part, weights)))
+            chunks.append(density(part))
         return tf.nest.map_structure(lambda *leaves: tf.concat(leaves, axis=1), *chunks)
+
+    def _density_of(self, weights: Any) -> Callable[[Mapping[str, Tensor]], Any]:
+        """What gives encoded rows their density under weight draws, leaves [S, N, K], the quicker way if there are two."""
+        if self.posterior.fold is None or not isinstance(self.family, BetaMixtureFamily):
+            return lambda encoded: self.family.density(self.outputs(encoded, weights))
+        family, folded = self.family, self.folded(weights)
+        return lambda encoded: family.density_of_parts(folded.outputs(folded.constants, encoded))
 
     def predict(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
         """What a row's features alone say of its click rate: N decisions of one candidate, the page effect integrated out."""

@@ -172,6 +172,13 @@ class BetaMixtureFamily:
         means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
         return BetaMixture(tf.nn.log_softmax(weights, -1), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0)))
 
+    def density_of_parts(self, outputs: Tensor) -> BetaMixture:
+        """`density`, leaves [..., K], from outputs [3 K, ...]: in half the time where rows are many."""
+        weights, logits, concentrations = tf.split(outputs, 3)
+        means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
+        leaves = weights - tf.reduce_logsumexp(weights, 0), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
+        return BetaMixture(*(tf.transpose(leaf, [*range(1, leaf.shape.rank), 0]) for leaf in leaves))
+
     def by_component(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights, means and concentrations of `density`, each [K, ...], from outputs [3 K, ...]: of long rows the quicker axis."""
         weights, logits, concentrations = tf.split(outputs, 3)
