@@ -198,7 +198,9 @@ class Train(Section):
     )
     checkpoint_steps: int = Field(1000, ge=1, description="steps between two checkpoints within an epoch")
     workers: int = Field(
-        1, ge=1, description="processes on CPUs that share every step and the chains of nuts, started by Ray; 1: this one alone"
+        1,
+        ge=1,
+        description="processes on CPUs that share steps, an ensemble's members, nuts' chains (from 1,000 rows on); 1: this one",
     )
     recalibrate: bool = Field(
         False, description="fit a monotone map of the predictive law to the held-out groups; intervals then follow it"

@@ -208,7 +208,7 @@ def fit(
       checkpoint_steps: it is written after each epoch, and after so many steps within one.
       progress: called after each epoch with (done, of, figures).
       workers: processes on CPUs that share every step, its rows cut between groups, or an ensemble's members; the steps are those of one
-        up to rounding. Chains of `nuts` draw other random numbers with each number of workers.
+        up to rounding. Chains of `nuts`, spread from 1,000 rows on, draw other random numbers with each number of workers.
       engine: what starts them if they are more than one: ray, on this machine, or an engine that is open.
 
     Returns: the fitted model.

@@ -186,11 +186,21 @@ def spread_epoch(
 
 
 def held_apart(posterior: Posterior, state: Any, workers: int) -> list[bool]:
-    """Of each tensor of a state, whether every worker has its own part of it; of none where the parts are fewer than the workers."""
+    """Of each tensor of a state, whether every worker has its own part of it; of none where the parts are fewer than the workers.
+
+    Raises: UserError where the tensors have different numbers of parts.
+    """
     tensors = tf.nest.flatten(state)
-    found = tf.nest.flatten(posterior.apart(state)) if posterior.apart is not None else []
-    parts = min((len(tensor) for tensor, apart in zip(tensors, found) if apart), default=0)
-    return found if parts >= workers else [False] * len(tensors)
+    if posterior.apart is None:
+        return [False] * len(tensors)
+    found = posterior.apart(state)
+    tf.nest.assert_same_structure(state, found)
+    parts = {len(tensor) for tensor, apart in zip(tensors, tf.nest.flatten(found), strict=True) if apart}
+    if len(parts) > 1:
+        raise UserError(
+            f"train: {posterior.kind}'s `apart` tells of tensors of {', '.join(map(str, sorted(parts)))} parts: must be as many in each"
+        )
+    return tf.nest.flatten(found) if max(parts, default=0) >= workers else [False] * len(tensors)
 
 
 def gathered(states: Sequence[Sequence[Array | None]]) -> list[Array]:

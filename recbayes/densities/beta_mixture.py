@@ -201,9 +201,9 @@ class BetaMixtureFamily:
 
 
 def softmax(weights: Tensor) -> Tensor:
-    """Over the first axis, [K, ...]; of two by one exponential in place of two, weights below 1e-8 being 0."""
+    """Over the first axis, [K, ...]; of two by one exponential each, and exact for small ones: 1 - the other would be 0 too soon."""
     if weights.shape[0] == 2:
-        first = tf.sigmoid(weights[0] - weights[1])
-        return tf.stack([first, 1.0 - first])
+        more = weights[0] - weights[1]
+        return tf.stack([tf.sigmoid(more), tf.sigmoid(-more)])
     weights = tf.exp(weights - tf.reduce_max(weights, 0))
     return weights / tf.reduce_sum(weights, 0)

@@ -88,17 +88,46 @@ def test_a_guess_that_is_off_is_moved(monkeypatch):
 def test_evidence_is_right_whatever_the_concentration(shown, most):
     """Against scipy in float64, apart from what all nodes share. Logs that are rounded before they are subtracted would be off by .1."""
     generator, rows = np.random.default_rng(shown), 500
-    for size in (3.0, 300.0, 3e4, 3e5):
-        means = generator.beta(1.0, 4.0, rows).clip(1e-3, 0.999)  # rates above a half too
+    for size in (3.0, 300.0, 3e4, 3e5, 8e6):
+        means = generator.uniform(0.0, 1.0, rows).clip(1e-3, 0.999)
         impressions = generator.integers(0, shown + 1, rows)
-        clicks = generator.binomial(impressions, means)
-        density = Betas(*(tf.constant(x, tf.float32)[None, :, None] for x in (np.ones(rows), means, np.full(rows, size))))
-        a, b = nodes.shifted(density, tf.constant(np.linspace(-1.0, 1.0, 9)[:, None] * np.ones(rows), tf.float32))
-        counts = (tf.constant(x, tf.float32)[:, None] for x in (clicks, impressions))
-        found = nodes.evidence(density, *counts)(a, b).numpy()[:, 0, :, 0]  # [Q, N]
-        a, b = (x.numpy()[:, 0, :, 0].astype(float) for x in (a, b))
-        off = found - (betaln(a + clicks, b + impressions - clicks) - betaln(a, b))
-        assert np.abs(off - off.mean(0)).max() < most, size
+        for clicks, worse in ((generator.binomial(impressions, means), 1.0), (generator.integers(0, impressions + 1), 3.0)):
+            density = Betas(*(tf.constant(x, tf.float32)[None, :, None] for x in (np.ones(rows), means, np.full(rows, size))))
+            a, b = nodes.shifted(density, tf.constant(np.linspace(-1.0, 1.0, 9)[:, None] * np.ones(rows), tf.float32))
+            counts = (tf.constant(x, tf.float32)[:, None] for x in (clicks, impressions))
+            found = nodes.evidence(density, *counts)(a, b).numpy()[:, 0, :, 0]  # [Q, N]
+            a, b = (x.numpy()[:, 0, :, 0].astype(float) for x in (a, b))
+            off = found - (betaln(a + clicks, b + impressions - clicks) - betaln(a, b))
+            assert np.abs(off - off.mean(0)).max() < worse * most, size
+
+
+@pytest.mark.parametrize("size", [0.05, 1.0, 20.0, 200.0, 1e5])
+def test_billions_of_impressions_are_answered(size):
+    """What rounds to a share of 0 or 1 has a logarithm all the same: a NaN would go to the candidates beside it too."""
+    for mean in (1e-6, 0.02, 0.5, 0.98):
+        for clicks, shown in ((0, 1e7), (0, 1e9), (1, 1e9), (5e8, 1e9), (1e9 - 64, 1e9), (1e9, 1e9), (1e8, 1e8)):
+            two = Betas(
+                tf.fill([2, 1, 2], 0.5),
+                tf.constant([mean, min(2 * mean, 0.99)])[:, None, None] * tf.ones([2, 1, 2]),
+                tf.fill([2, 1, 2], size),
+            )
+            counts = tf.constant([[clicks, 5.0]]), tf.constant([[shown, 100.0]])
+            for law in (nodes.condition(two, tf.constant([0.5]), *counts), nodes.alone(two, *counts)):
+                found, spread = (tf.reduce_sum(law.weights[..., None] * moment, 0) for moment in law.moments())
+                assert np.isfinite(spread).all()
+                assert float(found[0, 0]) == pytest.approx(clicks / shown, abs=1e-3 + size / shown), (mean, clicks)
+
+
+def test_a_component_that_is_nearly_never_is_found_by_the_counts():
+    """1 less the other's share is 0 from 17 on the logit, whatever the clicks then say."""
+    family = rb.beta_mixture(components=2)
+    outputs = tf.constant([0.0, -18.0, *np.log(np.array([0.02, 0.3]) / np.array([0.98, 0.7])), *np.log([500.0, 20.0])], tf.float32)[
+        :, None, None, None
+    ]
+    served = Betas(*family.by_component(outputs))
+    law = nodes.alone(Betas(*(leaf[:, 0] for leaf in served)), tf.constant([[40.0]]), tf.constant([[200.0]]))
+    exact = family.density(outputs[:, 0, 0, 0]).condition(tf.constant(40.0), tf.constant(200.0))
+    assert float(law.moments()[0][0, 0, 0]) == pytest.approx(float(exact.mean), rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,15 @@ def test_chains_of_two_workers_are_of_the_exact_posterior(fitted: Any, right: An
     assert sampler.warnings(net, state) == []
 
 
+def test_chains_of_two_workers_have_random_numbers_of_their_own(finished: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same start they part; chains that shared their numbers would be one, and R-hat would call it agreement."""
+    monkeypatch.setattr(sys.modules[Convergence.__module__], "SPREAD", 0.0)
+    state = finished(rb.nuts(draws=16, warmup=10, samples=4), Two())
+    steps = np.concatenate([np.reshape(deviation, [4, 4, -1]) for deviation in state.deviations], axis=2)  # [T, C, D]
+    for one, other in ((0, 2), (1, 3), (0, 1)):
+        assert not np.allclose(steps[:, one], steps[:, other], atol=1e-3)
+
+
 def test_chains_of_two_workers_that_have_not_met_are_told(finished: Any) -> None:
     """R-hat of each worker's own chains would not see it: it is of all, and all are drawn from."""
     sampler = rb.nuts(draws=40, chains=4, warmup=10, samples=50)
