@@ -12,7 +12,6 @@ import hashlib
 import json
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -62,7 +61,8 @@ def killed(folder: Path, dice: random.Random, left: int) -> tuple[dict[str, int]
     """Runs a sweep to its end with at most so many kills on the way; how many hit whom, and what it found."""
     hits = {"workers": 0, "heads": 0}
     while not (folder / "found.json").exists():
-        head = psutil.Popen([sys.executable, __file__, "--drive", str(folder)], stderr=subprocess.DEVNULL)
+        with (folder / "said").open("w") as said:
+            head = psutil.Popen([sys.executable, __file__, "--drive", str(folder)], stderr=said)
         while head.poll() is None:
             wait, begin = dice.uniform(0.2, 6.0), time.monotonic()
             while head.poll() is None and time.monotonic() - begin < wait:
@@ -74,7 +74,7 @@ def killed(folder: Path, dice: random.Random, left: int) -> tuple[dict[str, int]
                 whom.kill()
         head.wait()
         if head.returncode not in (0, -9):
-            raise SystemExit(f"the head failed with {head.returncode}: python {__file__} --drive {folder}")
+            raise SystemExit(f"the head failed with {head.returncode}: {(folder / 'said').read_text()[-2000:]}")
     return hits, json.loads((folder / "found.json").read_text())
 
 
