@@ -51,7 +51,7 @@ def about() -> None:
 
     Start with: recbayes run quickstart
     """
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # pyarrow's own, before it is imported: some 100 MB more in a stream
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # read when pyarrow is imported: its own holds 100 MB more
 
 
 @app.command()

@@ -193,14 +193,14 @@ def held_apart(posterior: Posterior, state: Any, workers: int) -> list[bool]:
     tensors = tf.nest.flatten(state)
     if posterior.apart is None:
         return [False] * len(tensors)
-    found = posterior.apart(state)
-    tf.nest.assert_same_structure(state, found)
-    parts = {len(tensor) for tensor, apart in zip(tensors, tf.nest.flatten(found), strict=True) if apart}
+    tf.nest.assert_same_structure(state, apart_of := posterior.apart(state))
+    found = tf.nest.flatten(apart_of)
+    parts = {len(tensor) for tensor, apart in zip(tensors, found, strict=True) if apart}
     if len(parts) > 1:
         raise UserError(
             f"train: {posterior.kind}'s `apart` tells of tensors of {', '.join(map(str, sorted(parts)))} parts: must be as many in each"
         )
-    return tf.nest.flatten(found) if max(parts, default=0) >= workers else [False] * len(tensors)
+    return found if max(parts, default=0) >= workers else [False] * len(tensors)
 
 
 def gathered(states: Sequence[Sequence[Array | None]]) -> list[Array]:

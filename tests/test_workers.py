@@ -233,6 +233,8 @@ def test_members_are_spread_where_there_are_enough() -> None:
     assert all(tf.nest.flatten([apart.parameters.weights, apart.priors, apart.optimizer.mean.weights, apart.seeds]))
     assert not any(tf.nest.flatten([apart.parameters.extras, apart.optimizer.square.extras, apart.optimizer.steps]))
     assert not any(held_apart(posterior, state, 4) + held_apart(POINT, POINT.init(net, tf.constant([5, 6])), 2))
+    with pytest.raises(UserError, match="`apart` tells of tensors of 2, 3 parts"):  # they would be cut out of step
+        held_apart(posterior, state._replace(seeds=state.seeds[:2]), 2)
 
 
 def test_a_posterior_whose_steps_are_not_summed_is_refused() -> None:

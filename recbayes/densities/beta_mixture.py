@@ -168,22 +168,24 @@ class BetaMixtureFamily:
 
     def density(self, outputs: Tensor) -> BetaMixture:
         """A mixture with leaves [..., K] from outputs [..., 3 K]; means stay in [2e-9, 1 - 1e-6], concentrations in [.05, 9e6]."""
-        weights, logits, concentrations = tf.split(outputs, 3, axis=-1)
-        means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
-        return BetaMixture(tf.nn.log_softmax(weights, -1), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0)))
+        weights, means, concentrations = self._parts(outputs, -1)
+        return BetaMixture(tf.nn.log_softmax(weights, -1), means, concentrations)
 
     def density_of_parts(self, outputs: Tensor) -> BetaMixture:
         """`density`, leaves [..., K], from outputs [3 K, ...]: in half the time where rows are many."""
-        weights, logits, concentrations = tf.split(outputs, 3)
-        means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
-        leaves = weights - tf.reduce_logsumexp(weights, 0), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
+        weights, means, concentrations = self._parts(outputs, 0)
+        leaves = weights - tf.reduce_logsumexp(weights, 0), means, concentrations
         return BetaMixture(*(tf.transpose(leaf, [*range(1, leaf.shape.rank), 0]) for leaf in leaves))
 
     def by_component(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights, means and concentrations of `density`, each [K, ...], from outputs [3 K, ...]: of long rows the quicker axis."""
-        weights, logits, concentrations = tf.split(outputs, 3)
-        means = tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0))
-        return softmax(weights), means, tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
+        weights, means, concentrations = self._parts(outputs, 0)
+        return softmax(weights), means, concentrations
+
+    def _parts(self, outputs: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights as they are, means and concentrations within their bounds; the components stand along the axis."""
+        weights, logits, concentrations = tf.split(outputs, 3, axis=axis)
+        return weights, tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0)), tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
 
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:
         """One beta-binomial's fit to the counts."""
@@ -201,9 +203,9 @@ class BetaMixtureFamily:
 
 
 def softmax(weights: Tensor) -> Tensor:
-    """Over the first axis, [K, ...]; of two by one exponential each, and exact for small ones: 1 - the other would be 0 too soon."""
+    """Over the first axis, [K, ...]; of two by one exponential in place of two, and not as 1 - the other, which is 0 too soon."""
     if weights.shape[0] == 2:
         more = weights[0] - weights[1]
-        return tf.stack([tf.sigmoid(more), tf.sigmoid(-more)])
+        return tf.sigmoid(tf.stack([more, -more]))
     weights = tf.exp(weights - tf.reduce_max(weights, 0))
     return weights / tf.reduce_sum(weights, 0)

@@ -168,7 +168,8 @@ def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[T
     scale = 1.0 / (sizes + 4.0)
     whole = 0.5 * tf.math.log(scale * tf.square(_rising(sizes, scale))) - series4(sizes + 4.0)
     fixed = whole[1] - whole[0] + tf.math.log(density.weights)
-    counts, minus = tf.stack([clicks, impressions - clicks])[:, None, None], -scale[1]
+    misses, minus = impressions - clicks, -scale[1]
+    counts = tf.stack([clicks, misses])[:, None, None]  # [2, 1, 1, B, A]
     drawn_to, away = counts * (scale[1] / scale[0]), impressions * scale[1]
 
     def counted(a: Tensor, b: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[T
         rising, series = tf.unstack(_rising(both, inverse)), tf.unstack(series4(more))
         ratio = tf.unstack(rising[1] / rising[0])
         small = tf.minimum(both[1, 0], both[1, 1])
-        of_small = tf.where(both[1, 0] <= both[1, 1], clicks, counts[1, 0, 0])
+        of_small = tf.where(both[1, 0] <= both[1, 1], clicks, misses)
         seen = of_small * tf.math.log((small + 4.0) * scale[1]) + (impressions - of_small) * tf.math.log1p(small * minus)
         return tf.reduce_sum(moved + series[1] - series[0], 0) - tf.math.log(ratio[0] * ratio[1]) + seen + fixed
 

@@ -142,17 +142,15 @@ def extras(state: State) -> dict[str, Tensor]:
 
 def sample(network: base.Network, state: State, draws: int, seed: Tensor) -> Draws:
     """Independent draws."""
-    weights, size = state.fitted.parameters.weights, state.head.shape[0]
     factor = tf.linalg.cholesky(state.head)
-    noise = tf.cast(normal(fold(seed, 0), [size, draws]), tf.float64)
+    noise = tf.cast(normal(fold(seed, 0), [state.head.shape[0], draws]), tf.float64)
     head = tf.transpose(tf.linalg.triangular_solve(factor, noise, adjoint=True))  # [S, (H + 1) P]
     wide = tuple(normal(fold(seed, 1 + i), [p.shape[0], draws]) / tf.sqrt(p)[:, None] for i, p in enumerate(state.wide))
-    return about_map(network, weights, tf.cast(head, tf.float32), wide)
+    return about_map(network, find_layers(network.model), state.fitted.parameters.weights, tf.cast(head, tf.float32), wide)
 
 
-def about_map(network: base.Network, weights: tuple[Tensor, ...], head: Tensor, wide: Iterable[Tensor]) -> Draws:
+def about_map(network: base.Network, layers: Layers, weights: tuple[Tensor, ...], head: Tensor, wide: Iterable[Tensor]) -> Draws:
     """Draws from deviations: the head's [S, (H + 1) P], the wide weights' [V, S] each."""
-    layers = find_layers(network.model)
     kernel, bias = own(network, (layers.head.kernel, layers.head.bias), weights)
     means = own(network, [layer.trainable_variables[0] for layer in layers.wide], weights)  # [V, 1]
     whole = tf.concat([kernel, bias[None]], 0)  # [H + 1, P]

@@ -72,10 +72,20 @@ def nuts(*, draws: int = 256, chains: int = 4, warmup: int = 300, samples: int =
         return finish(network, state, batches, workers, chains=chains, steps=(warmup, samples), prior_scale=prior_scale)
 
     settings = {"draws": draws, "chains": chains, "warmup": warmup, "samples": samples, "prior_scale": prior_scale}
-    made = base.Posterior(
-        "nuts", settings, draws, start, climb, last, sample, outputs, lambda state: point.extras(state.fitted), warnings, diagnostics
+    return base.Posterior(
+        "nuts",
+        settings,
+        draws,
+        start,
+        climb,
+        last,
+        sample,
+        outputs,
+        lambda state: point.extras(state.fitted),
+        warnings,
+        diagnostics,
+        finish_on=last,
     )
-    return made._replace(finish_on=last)
 
 
 class Convergence(NamedTuple):

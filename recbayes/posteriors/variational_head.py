@@ -125,7 +125,7 @@ def sample(network: base.Network, state: State, draws: int, seed: Tensor, *, pri
         normal(fold(seed, 1 + i), [spread.shape[0], draws]) * (stddevs.wide[i] * tf.exp(SPEED * spread))[:, None]
         for i, spread in enumerate(fitted.wide)
     ]
-    return about_map(network, fitted.parameters.weights, heads, wide)
+    return about_map(network, layers, fitted.parameters.weights, heads, wide)
 
 
 def extras(state: State) -> dict[str, Tensor]:

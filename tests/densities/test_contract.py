@@ -222,6 +222,17 @@ def test_start_is_the_feature_free_fit(case):
         np.testing.assert_allclose(density.stddev, np.sqrt(0.02 * 0.98 / 401), rtol=0.2)
 
 
+@pytest.mark.parametrize("components", [1, 2, 3])
+def test_both_orders_of_outputs_give_one_beta_mixture(components):
+    """Predictions take [3 K, ...], training [..., 3 K]: mixed-up axes would give each row another's rate."""
+    family = densities.beta_mixture(components=components)
+    outputs = tf.constant(np.random.default_rng(components).normal(0.0, 9.0, (5, 4, family.size)), tf.float32)  # beyond all bounds too
+    one, other = family.density(outputs), family.density_of_parts(tf.transpose(outputs, (2, 0, 1)))
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine.shape == theirs.shape == (5, 4, components)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-5)
+
+
 def test_log_marginals_against_quadrature():
     """Acceptance 1 for whole mixtures: beta mixture, Gaussian mixture and point, in float64."""
     rng = np.random.default_rng(2)
