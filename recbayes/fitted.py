@@ -91,10 +91,10 @@ class Fitted:
         return self.posterior.outputs(self.network, weights, dict(encoded))
 
     def folded(self, weights: Any) -> Folded:
-        """Weight draws as an export holds them: the same outputs as [P, S, N]."""
+        """Weight draws as an export holds them: the same outputs as [P, S, N], in parts along P."""
         if self.posterior.fold is not None:
             return self.posterior.fold(self.network, weights)
-        return Folded(weights, lambda constants, encoded: tf.transpose(self.outputs(encoded, constants), (2, 0, 1)))
+        return Folded(weights, lambda constants, encoded: (tf.transpose(self.outputs(encoded, constants), (2, 0, 1)),))
 
     def densities(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Any:
         """The density of each row's click rate under each draw, leaves [S, N, K]; log is a log or a mapping of columns."""
@@ -111,7 +111,7 @@ class Fitted:
         if self.posterior.fold is None or not isinstance(self.family, BetaMixtureFamily):
             return lambda encoded: self.family.density(self.outputs(encoded, weights))
         family, folded = self.family, self.folded(weights)
-        return lambda encoded: family.density_of_parts(folded.outputs(folded.constants, encoded))
+        return lambda encoded: family.density_of_parts(*folded.outputs(folded.constants, encoded))
 
     def predict(self, log: Any, *, draws: int | None = None, seed: int = 0) -> Predictive:
         """What a row's features alone say of its click rate: N decisions of one candidate, the page effect integrated out."""

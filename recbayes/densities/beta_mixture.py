@@ -168,23 +168,32 @@ class BetaMixtureFamily:
 
     def density(self, outputs: Tensor) -> BetaMixture:
         """A mixture with leaves [..., K] from outputs [..., 3 K]; means stay in [2e-9, 1 - 1e-6], concentrations in [.05, 9e6]."""
-        weights, means, concentrations = self._parts(outputs, -1)
+        weights, means, concentrations = self._within(*tf.split(outputs, 3, axis=-1))
         return BetaMixture(tf.nn.log_softmax(weights, -1), means, concentrations)
 
-    def density_of_parts(self, outputs: Tensor) -> BetaMixture:
-        """`density`, leaves [..., K], from outputs [3 K, ...]: in half the time where rows are many."""
-        weights, means, concentrations = self._parts(outputs, 0)
+    def density_of_parts(self, *outputs: Tensor) -> BetaMixture:
+        """`density`, leaves [..., K], from outputs [3 K, ...], whole or in parts: in half the time where rows are many."""
+        weights, means, concentrations = self._within(*self._thirds(outputs))
         leaves = weights - tf.reduce_logsumexp(weights, 0), means, concentrations
         return BetaMixture(*(tf.transpose(leaf, [*range(1, leaf.shape.rank), 0]) for leaf in leaves))
 
-    def by_component(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights, means and concentrations of `density`, each [K, ...], from outputs [3 K, ...]: of long rows the quicker axis."""
-        weights, means, concentrations = self._parts(outputs, 0)
+    def by_component(self, *outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, means and concentrations of `density`, each [K, ...], from outputs [3 K, ...], whole or in parts.
+
+        Of long rows this axis is the quicker one.
+        """
+        weights, means, concentrations = self._within(*self._thirds(outputs))
         return softmax(weights), means, concentrations
 
-    def _parts(self, outputs: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights as they are, means and concentrations within their bounds; the components stand along the axis."""
-        weights, logits, concentrations = tf.split(outputs, 3, axis=axis)
+    def _thirds(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Outputs of weights, of means and of concentrations: parts that are these already are not copied."""
+        if [part.shape[0] for part in outputs] == [self.components] * 3:
+            return outputs
+        thirds: list[Tensor] = tf.split(tf.concat(outputs, 0) if len(outputs) > 1 else outputs[0], 3)
+        return thirds
+
+    def _within(self, weights: Tensor, logits: Tensor, concentrations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights as they are, means and concentrations within their bounds."""
         return weights, tf.sigmoid(tf.clip_by_value(logits, -20.0, 14.0)), tf.exp(tf.clip_by_value(concentrations, -3.0, 16.0))
 
     def start(self, clicks: Array, impressions: Array) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -44,11 +44,12 @@ STRAIGHT = (0.5, 2.0)
 class Law(NamedTuple):
     """Mixtures of J betas.
 
-    shares, sum 1 over J; v and w, variances of the cube roots; each [J, N], or [N, J] with axis -1, which is quicker where rows are few.
-    Mean and variance of the whole, [N].
+    shares, sum 1 over J; roots, (b / a)^(1/3); v and w, variances of the cube roots; each [J, N], or [N, J] with axis -1, which is quicker
+    where rows are few. Mean and variance of the whole, [N].
     """
 
     shares: Tensor
+    roots: Tensor
     v: Tensor
     w: Tensor
     mean: Tensor
@@ -56,19 +57,24 @@ class Law(NamedTuple):
     axis: int = -2
 
     @classmethod
-    def of(cls, shares: Tensor, means: Tensor, sizes: Tensor, mean: Tensor, variance: Tensor) -> Law:
-        """From the betas' means a / (a + b) and concentrations a + b, which broadcast against the shares."""
+    def of(cls, shares: Tensor, means: Tensor, sizes: Tensor, mean: Tensor, variance: Tensor, roots: Tensor | None = None) -> Law:
+        """From the betas' means a / (a + b) and concentrations a + b, which broadcast against the shares; roots where they are known."""
         each = (1.0 / 9.0) / sizes
-        return cls(shares, each / means, each / (1.0 - means), mean, variance)
+        return cls(shares, cube_roots(means) if roots is None else roots, each / means, each / (1.0 - means), mean, variance)
 
     def each(self, change: Callable[[Tensor], Tensor], **more: Any) -> Law:
-        """The same with shares, v and w changed."""
-        return self._replace(shares=change(self.shares), v=change(self.v), w=change(self.w), **more)
+        """The same with shares, roots, v and w changed."""
+        return self._replace(**{name: change(getattr(self, name)) for name in ("shares", "roots", "v", "w")}, **more)
 
     def listed(self) -> Law:
-        """All betas along the first axis: shares, v and w of any shape whose last axis ends in that of the rows."""
+        """All betas along the first axis: what is of each may have any shape whose last axis ends in that of the rows."""
         rows = tf.shape(self.mean)[0]
         return self.each(lambda values: tf.reshape(values, [-1, rows]))
+
+
+def cube_roots(means: Tensor) -> Tensor:
+    """Of the odds against a click, (1 - p) / p."""
+    return tf.exp(tf.math.log((1.0 - means) / means) * (1.0 / 3.0))
 
 
 def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bool = False) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -82,8 +88,7 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
     >>> bool(abs(high[0] - 0.2995) < 1e-3), bool(settled[0])   # scipy: beta(10, 40).ppf(0.95) = 0.2995
     (True, True)
     """
-    v, w = law.v, law.w
-    root = tf.exp(tf.math.log(v / w) * (1.0 / 3.0))  # (b / a)^(1/3)
+    root, v, w = law.roots, law.v, law.w
     above, below, squared = root * (HALF - HALF * w), HALF - HALF * v, w * (root * root)  # of erf, whose argument is x / sqrt(2)
     spread = law.mean * (1.0 - law.mean)
     stddev = tf.sqrt(tf.math.log1p(law.variance / tf.square(spread)))  # of a normal logit with these moments

@@ -126,9 +126,9 @@ def unseen(density: Betas, effect: Tensor, count: int = NODES) -> Law:
     """
     z = standard(count)
     nodes, weights = z * effect, np.exp(-0.5 * z**2)
-    a, _ = shifted(density, nodes)
+    means = inside(density.means / (density.means + others(density, nodes)))
     shares = tf.broadcast_to(tf.constant(weights / weights.sum()), tf.shape(nodes))
-    return Law(nodes, shares, Betas(density.weights[None] + tf.zeros_like(a), a / density.sizes, density.sizes[None]))
+    return Law(nodes, shares, Betas(density.weights[None] + tf.zeros_like(means), means, density.sizes[None]))
 
 
 def alone(density: Betas, clicks: Tensor, impressions: Tensor) -> Law:
@@ -157,9 +157,14 @@ def inside(means: Tensor) -> Tensor:
 
 def shifted(density: Betas, nodes: Tensor) -> tuple[Tensor, Tensor]:
     """Shapes of the betas at nodes [Q, B] of the effect, [Q, K, B, A] each."""
-    other = (1.0 - density.means) * tf.exp(tf.clip_by_value(-nodes, -80.0, 80.0))[:, None, :, None]
+    other = others(density, nodes)
     scaled = density.sizes / (density.means + other)
     return tf.maximum(scaled * density.means, density.sizes * 1e-10), tf.maximum(scaled * other, density.sizes * 1e-6)
+
+
+def others(density: Betas, nodes: Tensor) -> Tensor:
+    """What stands to the means as no click does to a click at nodes [Q, B] of the effect, [Q, K, B, A]."""
+    return (1.0 - density.means) * tf.exp(tf.clip_by_value(-nodes, -80.0, 80.0))[:, None, :, None]
 
 
 def evidence(density: Betas, clicks: Tensor, impressions: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

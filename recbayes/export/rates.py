@@ -63,11 +63,18 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     """By merged draws, and the rows for which that is as good, bool [N]."""
     one = merging.merged(density, tf.ones_like(clicks, tf.bool)[:, None])
     count, effect = nodes.SMOOTH if shares else page.NODES, together(one, tau)
-    law: nodes.Law = tf.cond(
-        tf.reduce_any(impressions > 0.0),
-        lambda: nodes.condition(one.density, effect, clicks[:, None], impressions[:, None], nodes.standard(count)),
-        lambda: nodes.unseen(one.density, effect, count),
-    )
+    inner = slice(TAIL, -TAIL)
+
+    def after_counts() -> tuple[nodes.Law, Tensor]:
+        law = nodes.condition(one.density, effect, clicks[:, None], impressions[:, None], nodes.standard(count))
+        return law, intervals.cube_roots(law.density.means[inner, ..., 0])
+
+    def before() -> tuple[nodes.Law, Tensor]:
+        law = nodes.unseen(one.density, effect, count)
+        roots, moved = intervals.cube_roots(one.density.means[..., 0]), tf.exp(law.nodes[inner] * (-1.0 / 3.0))
+        return law, roots * moved[:, None]
+
+    law, roots = tf.cond(tf.reduce_any(impressions > 0.0), after_counts, before)
     at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
     weights, effects = law.weights, law.nodes
     mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)
@@ -80,8 +87,7 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
     if not shares:
         return found, alike
     kinds, means, sizes = (leaf[..., 0] for leaf in law.density)  # [Q, K, N], sizes [1, K, N]
-    inner = slice(TAIL, -TAIL)
-    apart = intervals.Law.of((weights[:, None] * kinds)[inner], means[inner], sizes, mean, whole)
+    apart = intervals.Law.of((weights[:, None] * kinds)[inner], means[inner], sizes, mean, whole, roots)
     mixture = apart.listed()
     ends, settled = intervals.quantiles(mixture, shares)
     return found._replace(quantiles=ends), alike & settled & intervals.smooth(mixture, effects[1] - effects[0])

@@ -27,7 +27,9 @@ from recbayes.predictive import Predictive
 from recbayes.random import fold
 from recbayes.types import Clock, Tensor, UserError
 
-RatesOf = Callable[[Tensor, Tensor, Tensor, Sequence[float]], rates.Rates]
+Outputs = tuple[Tensor, ...]
+"""The network's, [P, S, ...], in parts along P."""
+RatesOf = Callable[[Outputs, Tensor, Tensor, Sequence[float]], rates.Rates]
 
 INTERVAL = (0.05, 0.95)
 DEFAULTS = {"remaining": 1000.0, "batch": 1.0}
@@ -72,7 +74,7 @@ class Scorer(tf.Module):
         self.weights = [tf.Variable(tensor, trainable=False) for tensor in tf.nest.flatten(folded.constants)]
         self.network_values = [variable.value for variable in fitted.model.non_trainable_variables]  # what Keras holds, tracked by hand
         self.tau = None if fitted.group_effect is None else tf.Variable(fitted.group_effect.tau, trainable=False)
-        self._outputs: Callable[[Mapping[str, Tensor]], Tensor] = lambda encoded: folded.outputs(
+        self._outputs: Callable[[Mapping[str, Tensor]], Outputs] = lambda encoded: folded.outputs(
             tf.nest.pack_sequence_as(folded.constants, [tf.convert_to_tensor(weight) for weight in self.weights]), encoded
         )
         self._family = fitted.family
@@ -107,7 +109,7 @@ class Scorer(tf.Module):
         """`click_rate` by merged draws alone, a tenth of the graph, and where that is as good, bool [N]; arguments as there."""
         whole = []
 
-        def merged(outputs: Tensor, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
+        def merged(outputs: Outputs, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
             if not isinstance(self._family, BetaMixtureFamily):
                 whole.append(tf.ones_like(clicks, tf.bool))
                 return self._rates(outputs, clicks, impressions, levels)
@@ -122,13 +124,13 @@ class Scorer(tf.Module):
         """`click_rate` draw by draw, for rows that are not merged as well; arguments as there."""
         return self._answers(*self._scored(inputs), lambda outputs, *law: rates.drawn(self._betas(outputs), self._tau(), *law))
 
-    def _scored(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _scored(self, inputs: Mapping[str, Tensor]) -> tuple[Outputs, Tensor, Tensor]:
         """A request for click rates, checked: the network's outputs [P, S, N], clicks and impressions [N]."""
         given = guards.checked("click_rate", self.inputs["click_rate"], inputs, like="clicks")
         clicks, impressions = (tf.cast(given[name], tf.float32) for name in ("clicks", "impressions"))
         return self._outputs(self.encoder({feature: given[name] for feature, name in self._names.items()})), clicks, impressions
 
-    def _answers(self, outputs: Tensor, clicks: Tensor, impressions: Tensor, law: RatesOf) -> dict[str, Tensor]:
+    def _answers(self, outputs: Outputs, clicks: Tensor, impressions: Tensor, law: RatesOf) -> dict[str, Tensor]:
         """The outputs of click_rate."""
         found = law(outputs, clicks, impressions, [level(q) for q in INTERVAL for level in self._levels()])
         lower, upper = self._interval(found, lambda: law(outputs, tf.zeros_like(clicks), tf.zeros_like(clicks), ()), impressions)
@@ -184,19 +186,19 @@ class Scorer(tf.Module):
         """The density of each encoded row under each weight draw, from features alone; leaves [S, N, K]."""
         return self._by_draw(self._outputs(encoded))
 
-    def _rates(self, outputs: Tensor, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
+    def _rates(self, outputs: Outputs, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
         """Click rates of rows whose outputs are [P, S, N]."""
         if not isinstance(self._family, BetaMixtureFamily):
             return rates.of_others(self._by_draw(outputs), self._tau(), clicks, impressions, levels)
         return rates.rates(self._betas(outputs), self._tau(), clicks, impressions, levels)
 
-    def _betas(self, outputs: Tensor) -> Betas:
+    def _betas(self, outputs: Outputs) -> Betas:
         """The same as mixtures [K, S, N, 1]."""
-        return Betas(*self._family.by_component(outputs[..., None]))
+        return Betas(*self._family.by_component(*(part[..., None] for part in outputs)))
 
-    def _by_draw(self, outputs: Tensor) -> Any:
+    def _by_draw(self, outputs: Outputs) -> Any:
         """Densities of rows whose outputs are [P, S, N], leaves [S, N, K]."""
-        return self._family.density(tf.transpose(outputs, (1, 2, 0)))
+        return self._family.density(_components_last(outputs))
 
     def _levels(self) -> tuple[Callable[[float], float], ...]:
         """Which quantiles stand for a level: its own, and a recalibrated model's before any counts."""
@@ -228,12 +230,18 @@ class Scorer(tf.Module):
 
     def _predictive(self, encoded: Mapping[str, Tensor], clicks: Tensor, impressions: Tensor, present: Tensor) -> Summed | Predictive:
         """What is known of B x A candidates given all their counts; the A candidates of one decision share its page effect."""
-        outputs = self._outputs(encoded)
-        outputs = tf.reshape(outputs, tf.concat([outputs.shape[:2], tf.shape(clicks)], 0))  # [P, S, B, A]
+        shape = tf.shape(clicks)
+        outputs = [tf.reshape(part, tf.concat([part.shape[:2], shape], 0)) for part in self._outputs(encoded)]  # [P, S, B, A]
         if not isinstance(self._family, BetaMixtureFamily):
-            return rates.by_draws(self._family.density(tf.transpose(outputs, (1, 2, 3, 0))), self._tau(), clicks, impressions, present)
-        one = merging.merged(Betas(*self._family.by_component(outputs)), present)
+            return rates.by_draws(self._family.density(_components_last(outputs)), self._tau(), clicks, impressions, present)
+        one = merging.merged(Betas(*self._family.by_component(*outputs)), present)
         return Summed.of(rates.joined(one, self._tau(), clicks, impressions)[1], present)
+
+
+def _components_last(outputs: Sequence[Tensor]) -> Tensor:
+    """Outputs [P, ...] in parts as [..., P]."""
+    whole = tf.concat(outputs, 0) if len(outputs) > 1 else outputs[0]
+    return tf.transpose(whole, [*range(1, whole.shape.rank), 0])
 
 
 def _floored(policy: Policy, floor: float) -> Policy:

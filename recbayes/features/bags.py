@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from recbayes.features import columns
-from recbayes.features.coding import OOV_TOKEN, PADDING, Encoded
+from recbayes.features.coding import FIRST_TOKEN, OOV_TOKEN, PADDING, Encoded
 from recbayes.features.feature import Feature
+from recbayes.features.grams import Grams, ngrams
 from recbayes.features.spilled import distinct
 from recbayes.features.vocabulary import Table, counts, merged, most_frequent, places
 from recbayes.log.asked import CHUNK
@@ -23,7 +24,6 @@ from recbayes.types import Tensor, UserError
 
 UNKNOWN = "\x1a"
 """The served value of a null list (ASCII's substitute character): in no vocabulary."""
-FIRST = 2
 LONGEST = 512
 """A row's tokens beyond so many are never read, however long the training rows are."""
 
@@ -34,7 +34,7 @@ class Text(tf.Module):
     def __init__(self, feature: Feature, vocabulary: Sequence[str], length: int) -> None:
         super().__init__()
         self.feature, self.vocabulary, self.length = feature, list(vocabulary), length
-        self.table = Table(self.vocabulary, integer=False, first=FIRST, oov=OOV_TOKEN)
+        self.grams = Grams(self.vocabulary, feature.settings["ngrams"])
 
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Text:
@@ -68,7 +68,7 @@ class Text(tf.Module):
     @property
     def encoded(self) -> Encoded:
         """A bag."""
-        size = len(self.vocabulary) + FIRST
+        size = len(self.vocabulary) + FIRST_TOKEN
         return Encoded("bag", size, self.feature.side, self.feature.name, self.feature.kind, self.length)
 
     def raw(self, column: pa.Array) -> np.ndarray:
@@ -77,10 +77,7 @@ class Text(tf.Module):
 
     def __call__(self, raw: Tensor) -> Tensor:
         """Ids int32 [N, length]."""
-        grams = ngrams(raw, self.feature.settings["ngrams"])
-        ids = grams.with_flat_values(self.table(grams.flat_values)).to_tensor(PADDING, shape=[None, self.length])
-        empty = tf.cast(tf.equal(ids[:, :1], PADDING), tf.int32) * OOV_TOKEN  # [N, 1]
-        return tf.concat([ids[:, :1] + empty, ids[:, 1:]], 1)
+        return self.grams(raw, self.length)
 
     def codes(self, column: pa.Array) -> np.ndarray:
         """Ids int32 [N, length]; each distinct text is taken apart once."""
@@ -103,7 +100,7 @@ class Values(tf.Module):
         super().__init__()
         self.feature, self.vocabulary, self.length = feature, list(vocabulary), length
         self.known = pa.array(list(vocabulary), pa.large_string())
-        self.table = Table(self.vocabulary, integer=False, first=FIRST, oov=OOV_TOKEN)
+        self.table = Table(self.vocabulary, integer=False, first=FIRST_TOKEN, oov=OOV_TOKEN)
 
     @classmethod
     def fit(cls, feature: Feature, column: pa.Array) -> Values:
@@ -130,7 +127,7 @@ class Values(tf.Module):
     @property
     def encoded(self) -> Encoded:
         """A bag."""
-        size = len(self.vocabulary) + FIRST
+        size = len(self.vocabulary) + FIRST_TOKEN
         return Encoded("bag", size, self.feature.side, self.feature.name, self.feature.kind, self.length)
 
     def raw(self, column: pa.Array) -> np.ndarray:
@@ -155,7 +152,7 @@ class Values(tf.Module):
         dense = np.full((len(column), self.length), PADDING, np.int32)
         kept, slots = _slots(rows, len(column), self.length)
         found = places(values, self.known)
-        dense[rows[kept], slots[kept]] = np.where(found < 0, OOV_TOKEN, found + FIRST)[kept]
+        dense[rows[kept], slots[kept]] = np.where(found < 0, OOV_TOKEN, found + FIRST_TOKEN)[kept]
         if column.null_count:
             dense[column.is_null().to_numpy(zero_copy_only=False), 0] = OOV_TOKEN
         return dense
@@ -172,31 +169,6 @@ class Values(tf.Module):
     def state(self) -> dict[str, Any]:
         """Vocabulary and length."""
         return {"vocabulary": self.vocabulary, "length": self.length}
-
-
-def ngrams(texts: Tensor, longest: int) -> Any:
-    """Word n-grams of texts [N]: a ragged tensor [N, None], shorter n-grams first.
-
-    Lower case by Unicode; tags and character entities are spaces, apostrophes vanish ("don't" is one word), whatever else is no
-    letter, mark or digit parts words.
-
-    >>> ngrams(tf.constant(["<b>Don't</b> panic!"]), 2).to_list()
-    [[b'dont', b'panic', b'dont panic']]
-    """
-    joined = tf.strings.regex_replace(lower(texts), r"['’ʼ]|&(?:apos|rsquo|#0*39|#x27|#8217|#x2019);", "")
-    # spaces stay as they are: to write one over each takes three times as long as all else
-    words = tf.strings.split(tf.strings.regex_replace(joined, r"<[^<>]*>|&#?[a-z0-9]{1,8};|[^\pL\pM\pN<& ]+|[<&]", " "))
-    return tf.strings.ngrams(words, ngram_width=tuple(range(1, longest + 1))) if longest > 1 else words
-
-
-def lower(texts: Tensor) -> Tensor:
-    """Texts [N] in lower case by Unicode; what is plain ASCII by its bytes, which is eight times as quick.
-
-    >>> [text.decode() for text in lower(tf.constant(["ÄPFEL", "Pears"])).numpy()]
-    ['äpfel', 'pears']
-    """
-    other = tf.where(~tf.strings.regex_full_match(texts, r"[\x00-\x7f]*"))  # [M, 1]
-    return tf.tensor_scatter_nd_update(tf.strings.lower(texts), other, tf.strings.lower(tf.gather_nd(texts, other), encoding="utf-8"))
 
 
 def _slots(rows: np.ndarray, size: int, length: int) -> tuple[np.ndarray, np.ndarray]:

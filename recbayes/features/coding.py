@@ -12,8 +12,8 @@ from recbayes.types import Tensor
 
 OOV_ID = 0
 """Out of vocabulary among "ids"."""
-PADDING, OOV_TOKEN = 0, 1
-"""No value, and out of vocabulary, among the ids of a "bag"."""
+PADDING, OOV_TOKEN, FIRST_TOKEN = 0, 1, 2
+"""No value, out of vocabulary, and the first of the vocabulary, among the ids of a "bag"."""
 
 
 class Encoded(NamedTuple):

@@ -75,12 +75,13 @@ class Times(tf.Module):
         """float32 [N, size]; a missing time counts as the newest training row's, and as the middle of every cycle."""
         known = tf.math.is_finite(raw)
         seconds = tf.where(known, raw, tf.constant(self.newest, tf.float64))
-        parts = [tf.clip_by_value((seconds - end) / (end - start), -1.0, 0.0) for start, end in pairwise(self.knots)]
-        parts = parts or [(seconds - self.newest) / YEAR_SECONDS]
+        starts, ends = np.array(list(pairwise(self.knots)) or [(self.newest - YEAR_SECONDS, self.newest)], np.float64).T[:, :, None]
+        along = (seconds - ends) / (ends - starts)  # [stretches, N]: of long rows the quicker axis
+        parts = [tf.clip_by_value(along, -1.0, 0.0) if len(self.knots) > 1 else along]
         for period in self._periods():
             angle = tf.math.floormod(seconds - _MONDAY_SECONDS, tf.constant(period, tf.float64)) * (2.0 * math.pi / period)
-            parts += [tf.where(known, wave(angle), tf.zeros_like(angle)) for wave in (tf.sin, tf.cos)]
-        return tf.cast(tf.stack(parts, 1), tf.float32)
+            parts += [tf.where(known, wave(angle), tf.zeros_like(angle))[None] for wave in (tf.sin, tf.cos)]
+        return tf.transpose(tf.cast(tf.concat(parts, 0), tf.float32))
 
     def codes(self, column: pa.Array) -> np.ndarray:
         """float32 [N, size]."""

@@ -6,15 +6,38 @@ a strong prior it is what orders unseen headlines of one page best. The head see
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from recbayes.types import Tensor
 
 FIRST_TOKEN = 2
 """In a bag, id 0 is padding and id 1 an unknown token: neither adds anything."""
+_BY_TOKEN = ContextVar("by_token", default=False)
+
+
+@contextmanager
+def by_token() -> Iterator[None]:
+    """Within it bags are summed token by token, padding never touched.
+
+    That takes a third of the time where rows are scored. Gradients, vectorised maps and XLA do without it: they want one length for all.
+    """
+    before = _BY_TOKEN.set(True)
+    try:
+        yield
+    finally:
+        _BY_TOKEN.reset(before)
+
+
+def known_tokens(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The known tokens of bags [N, L], row by row, and the row of each; [M] each."""
+    places = tf.where(ids >= FIRST_TOKEN)  # [M, 2]
+    return tf.gather_nd(ids, places), places[:, 0]
 
 
 @keras.saving.register_keras_serializable(package="recbayes")
@@ -31,6 +54,9 @@ class BagEmbedding(keras.layers.Embedding):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Embeds a bag, [N, L] -> [N, output_dim]."""
+        if _BY_TOKEN.get():
+            summed = tf.sparse.segment_sqrt_n if self.root else tf.sparse.segment_sum
+            return summed(tf.convert_to_tensor(self.embeddings), *known_tokens(inputs), num_segments=tf.shape(inputs)[0])
         known = keras.ops.cast(inputs >= FIRST_TOKEN, self.compute_dtype)  # [N, L]
         total = keras.ops.einsum("nl,nld->nd", known, super().call(inputs))
         if not self.root:

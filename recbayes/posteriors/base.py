@@ -119,11 +119,11 @@ def no_diagnostics(state: Any) -> dict[str, float]:
 class Folded(NamedTuple):
     """Weight draws as an export holds them, what depends on them alone computed once.
 
-    constants: a structure of tensors; outputs(constants, inputs) -> the network's raw outputs, [P, S, N].
+    constants: a structure of tensors; outputs(constants, inputs) -> the network's raw outputs, [P, S, N], in parts along P: one or more.
     """
 
     constants: Any
-    outputs: Callable[[Any, Mapping[str, Tensor]], Tensor]
+    outputs: Callable[[Any, Mapping[str, Tensor]], tuple[Tensor, ...]]
 
 
 class Workers(Protocol):

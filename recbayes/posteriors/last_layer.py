@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from recbayes.models.parts import FIRST_TOKEN, BagEmbedding
+from recbayes.models.parts import FIRST_TOKEN, BagEmbedding, by_token, known_tokens
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
 from recbayes.posteriors.curvature import is_positive_definite, least_ratio
@@ -206,14 +206,15 @@ def folded(network: base.Network, weights: Draws) -> base.Folded:
     draws, width, size = weights.head.shape
     rows = tf.reshape(tf.transpose(weights.head, (2, 0, 1)), [-1, width])
 
-    def run(constants: Constants, inputs: Mapping[str, Tensor]) -> Tensor:
-        seen = base.call_model(layers.below, constants.below, inputs)
+    def run(constants: Constants, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        with by_token():
+            seen = base.call_model(layers.below, constants.below, inputs)
         features, *ids = seen if layers.wide else [seen]
         outputs = tf.reshape(tf.matmul(constants.head, with_one(features), transpose_b=True), [size, draws, -1])  # [P, S, N]
         if not layers.wide:
-            return outputs
+            return (outputs,)
         shift = tf.transpose(wide_sums(layers, constants.wide, ids))
-        return tf.concat([outputs[run] + shift if moved else outputs[run] for moved, run in runs(layers.location, size)], 0)
+        return tuple(outputs[run] + shift if moved else outputs[run] for moved, run in runs(layers.location, size))
 
     return base.Folded(Constants(tuple(chosen(network, layers.below, weights.weights)), rows, weights.wide), run)
 
@@ -289,8 +290,7 @@ def wide_sum(layer: keras.layers.Embedding, weights: Tensor, ids: Tensor) -> Ten
     """Sum over a row's ids of their weights [V, S]: [N, S]."""
     if not isinstance(layer, BagEmbedding):
         return tf.gather(weights, ids)
-    tokens = tf.where(ids >= FIRST_TOKEN)  # [n, 2]: row and place, row by row
-    return tf.sparse.segment_sum(weights, tf.gather_nd(ids, tokens), tokens[:, 0], num_segments=tf.shape(ids)[0])
+    return tf.sparse.segment_sum(weights, *known_tokens(ids), num_segments=tf.shape(ids)[0])
 
 
 def prior_precisions(network: base.Network, layers: Layers, scale: float) -> tuple[Tensor, tuple[Tensor, ...]]:

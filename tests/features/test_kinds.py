@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from recbayes.features import Encoder, categorical, multi_categorical, numeric, text, time, vector
+from recbayes.features.grams import Grams
 from recbayes.types import UserError
 
 STRINGS = ["a", "b", "a", None, "b", "c"]
@@ -106,6 +107,34 @@ def test_ngrams_follow_the_words():
     assert encoder.codings["x"].vocabulary == ["a", "a b", "b", "b c", "c", "d"]
     ids = encoder(encoder.raw({"x": ["b c", "c d"]}))["x"].numpy()
     np.testing.assert_array_equal(ids, [[4, 6, 5, 0, 0], [6, 7, 1, 0, 0]])
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+@pytest.mark.parametrize("length", [3, 40])
+def test_ngrams_by_numbers_are_those_of_the_texts(longest, length):
+    """An n-gram runs across two texts, one that only begins others of the vocabulary counts as known, or a text is cut elsewhere."""
+    generator = np.random.default_rng(0)
+    texts = [[str(word) for word in generator.integers(0, 6, generator.integers(0, 9))] for _ in range(200)]
+    found = sorted({gram for words in texts for gram in grams_of(words, longest)})
+    vocabulary = [str(gram) for gram in generator.permutation(found)[: len(found) // 2]]
+    known = {gram: 2 + i for i, gram in enumerate(vocabulary)}
+    expected = np.zeros((len(texts), length), np.int32)
+    for row, words in zip(expected, texts, strict=True):
+        ids = [known.get(gram, 1) for gram in grams_of(words, longest)][:length] or [1]
+        row[: len(ids)] = ids
+    ids = Grams(vocabulary, longest)(np.array([" ".join(words) for words in texts], object), length)
+    np.testing.assert_array_equal(ids, expected)
+
+
+def grams_of(words, longest):
+    return [" ".join(words[i : i + size]) for size in range(1, longest + 1) for i in range(len(words) - size + 1)]
+
+
+def test_bytes_that_are_no_text_are_read_past():
+    """A title in another encoding is an error, or takes the words beside it along."""
+    encoder = Encoder.fit([text("x", ngrams=1, min_count=1)], {"x": ["one two"]})
+    ids = encoder({"x": np.array([b"\x93One\x94 t\xf6o two", b"\xff", b"one\xc3\xa9 two"], object)})["x"].numpy()
+    np.testing.assert_array_equal(ids[:, :2], [[2, 1], [1, 0], [1, 3]])
 
 
 def test_a_token_needs_distinct_texts():
