@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from recbayes.runtime import start
 def run(run_folder: Path, rows: Path, out: Path, *, console: Console) -> dict[str, Any]:
     """Writes OUT.parquet: the rows with mean, data_stddev, model_stddev, stddev, lower and upper of their click rates."""
     folder = RunFolder.read(run_folder)
-    start()
+    start(threads=1, calls=os.cpu_count())  # a batch a core: no operation is shared out
     from recbayes.export import predict
 
     with console.progress("predicting") as progress:

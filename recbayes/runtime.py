@@ -16,12 +16,13 @@ _LOCK, _INSIDE, _BEFORE = threading.Lock(), list[None](), list[bool]()
 """Of `as_traced`: who is inside, and what was so before the first came; the last one out restores it."""
 
 
-def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None = None) -> None:
+def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None = None, calls: int | None = None) -> None:
     """Imports TensorFlow; call it once, before anything else uses it.
 
     Args:
       device: auto takes a GPU if there is one, cpu hides it, gpu asks for it.
-      threads: that it computes on; None: as many as there are cores.
+      threads: that an operation computes on; None: as many as there are cores.
+      calls: operations at once; None: as many as threads.
 
     Raises: UserError if a GPU is asked for and there is none.
     """
@@ -39,7 +40,7 @@ def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None
     skip_optimizer()
     if threads is not None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(calls or threads)
 
 
 def optimizer_skipped() -> bool:

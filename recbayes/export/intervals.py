@@ -88,8 +88,8 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
     >>> bool(abs(high[0] - 0.2995) < 1e-3), bool(settled[0])   # scipy: beta(10, 40).ppf(0.95) = 0.2995
     (True, True)
     """
-    root, v, w = law.roots, law.v, law.w
-    above, below, squared = root * (HALF - HALF * w), HALF - HALF * v, w * (root * root)  # of erf, whose argument is x / sqrt(2)
+    v, w = law.v, law.w
+    above, below = HALF - HALF * w, HALF - HALF * v  # of erf, whose argument is x / sqrt(2)
     spread = law.mean * (1.0 - law.mean)
     stddev = tf.sqrt(tf.math.log1p(law.variance / tf.square(spread)))  # of a normal logit with these moments
     middle = tf.math.log(law.mean / (1.0 - law.mean)) - tf.square(stddev) * (0.5 - law.mean)
@@ -97,9 +97,9 @@ def quantiles(law: Law, levels: Sequence[float], *, steps: int = 2, verified: bo
     wanted = tf.constant(ndtri(np.asarray(levels, np.float64))[:, None], law.mean.dtype)  # [L, 1]
 
     def share(r: Tensor) -> Tensor:
-        """Twice the law's share below, less 1; r: cube roots of odds; [N]. For all levels at once broadcasts take twice as long."""
-        r = tf.expand_dims(r, law.axis)
-        return tf.reduce_sum(law.shares * tf.math.erf((r * above - below) * tf.math.rsqrt(v + r * r * squared)), law.axis)
+        """Twice the law's share below, less 1, of cube roots of odds; [N]. For all levels at once broadcasts take twice as long."""
+        r = tf.expand_dims(r, law.axis) * law.roots
+        return tf.reduce_sum(law.shares * tf.math.erf((r * above - below) * tf.math.rsqrt(v + r * r * w)), law.axis)
 
     def score(logit: Tensor) -> Tensor:
         """Normal score of the law's share below, [L, N]."""

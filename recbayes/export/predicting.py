@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,17 @@ import tensorflow as tf
 from recbayes import __version__
 from recbayes.export.schema import OUTPUTS
 from recbayes.export.scorer import Scorer
+from recbayes.features import columns as arrow
 from recbayes.log.counts import equal_rows
 from recbayes.types import UserError
 
 COLUMNS = tuple(OUTPUTS["click_rate"])
-SLICE, ROUGH = 1024, 128
-"""Rows in one call of the graph, and of every draw: what one takes grows with them."""
+SLICE, ROUGH = 6000, 128
+"""Rows in one call of the graph (of a power of two arrays crowd each other out of a cache) and of every draw; memory grows with both."""
+ALL_DIFFER, UNLOOKED = 0.9, 7
+"""Share of rows from which on they are taken to differ, and for how many tables to come."""
+MOST_CORES, BATCH_BYTES = 8, 64_000_000
+"""Batches worked on at once, and bytes of one in the rows' file, uncompressed: what memory is held grows with both."""
 
 
 def predict(
@@ -34,20 +41,20 @@ def predict(
     rows: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    batch_rows: int = 65_536,
+    batch_rows: int = 262_144,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Writes the rows with mean, data_stddev, model_stddev, stddev, lower and upper of their click rates beside them.
 
     Order and columns are kept; memory does not depend on the number of rows; the file appears when it is whole. What was predicted before a
-    kill stays in a hidden folder beside it, and the same call goes on from there. Rows of a batch, and of the one before it, that
-    agree in every feature are computed once.
+    kill stays in a hidden folder beside it, and the same call goes on from there. Each core works on a batch of its own. Rows of a batch,
+    and of one before it, that agree in every feature are computed once.
 
     Args:
       source: a fitted model, or a run folder.
       rows: a Parquet file with the columns of the model's features.
       out: where to write.
-      batch_rows: rows at a time.
+      batch_rows: rows at a time, at most.
       progress: called after each batch with (rows done, rows in all).
 
     Returns: the number of rows.
@@ -67,15 +74,19 @@ def predict(
     clash = sorted(set(COLUMNS) & set(file.schema_arrow.names))
     if clash:
         raise UserError(f"{rows}: has columns {', '.join(clash)}, the names of predictions. Rename or drop them")
-    score, parts = scorer(source), target.with_name(f".{target.name}-parts")
+    workers = _cores() + 1  # as each waits for Python's lock at times
+    score, parts = scorer(source, threads=1), target.with_name(f".{target.name}-parts")
+    about = file.metadata
+    whole = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    size = batch_size(about.num_rows, whole, batch_rows, workers)
     with _held(parts, target):
-        _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": batch_rows, "model": score.model})
+        _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": size, "model": score.model})
         try:
-            done = _parts(file, parts, score, batch_rows, progress)
+            done = _written(_predicted(file, parts, size, score, workers), file, parts / "whole", progress)
         except UserError:
             shutil.rmtree(parts)  # what can't be predicted now can't later
             raise
-        _assemble(file, parts, target, batch_rows)
+        os.replace(parts / "whole", target)
         shutil.rmtree(parts)
     return done
 
@@ -94,31 +105,63 @@ def _held(parts: Path, target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _parts(file: pq.ParquetFile, parts: Path, score: Scored, batch_rows: int, progress: Callable[[int, int], None] | None) -> int:
-    """The predictions of each batch, a file each, those that are there left out."""
-    done = 0
-    for number, table in enumerate(_batches(file, batch_rows)):
-        part = parts / f"{number}.parquet"
-        if not part.exists():
-            predicted = score(table)
-            pq.write_table(pa.table({name: pa.array(predicted[name]) for name in COLUMNS}), parts / "unfinished")
-            os.replace(parts / "unfinished", part)
-        done += len(table)
-        if progress is not None:
-            progress(done, file.metadata.num_rows)
+def _written(
+    batches: Generator[tuple[pa.Table, pa.Table]], file: pq.ParquetFile, path: Path, progress: Callable[[int, int], None] | None
+) -> int:
+    """Rows and their predictions side by side in one file; how many."""
+    schema, done = pa.schema([*file.schema_arrow, *(pa.field(name, pa.float32()) for name in COLUMNS)]), 0
+    own = [file.schema.column(i).path for i in range(len(file.schema))]  # a dictionary of predictions takes more time and room than they do
+    with closing(batches), pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=own) as writer:
+        for rows, predicted in batches:
+            for name in COLUMNS:
+                rows = rows.append_column(schema.field(name), predicted[name])
+            writer.write_table(rows)
+            done += len(rows)
+            if progress is not None:
+                progress(done, file.metadata.num_rows)
     return done
 
 
-def _assemble(file: pq.ParquetFile, parts: Path, target: Path, batch_rows: int) -> None:
-    """Rows and predictions into one file, which appears when it is whole."""
-    schema = pa.schema([*file.schema_arrow, *(pa.field(name, pa.float32()) for name in COLUMNS)])
-    with pq.ParquetWriter(parts / "whole", schema, compression="zstd", compression_level=1) as writer:
-        for number, table in enumerate(_batches(file, batch_rows)):
-            predicted = pq.read_table(parts / f"{number}.parquet")
-            for name in COLUMNS:
-                table = table.append_column(pa.field(name, pa.float32()), predicted[name])
-            writer.write_table(table)
-    os.replace(parts / "whole", target)
+def _predicted(file: pq.ParquetFile, parts: Path, size: int, score: Scored, workers: int) -> Generator[tuple[pa.Table, pa.Table]]:
+    """Batches of rows in their order, each with its predictions; so many are worked on at once."""
+    pool, waiting = ThreadPoolExecutor(workers), deque[tuple[pa.Table, Future[pa.Table]]]()
+    try:
+        for number, rows in enumerate(_batches(file, size)):
+            waiting.append((rows, pool.submit(_part, parts / f"{number}.parquet", rows, score)))
+            if len(waiting) > workers:
+                rows, predicted = waiting.popleft()
+                yield rows, predicted.result()
+        for rows, predicted in waiting:
+            yield rows, predicted.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _part(path: Path, table: pa.Table, score: Scored) -> pa.Table:
+    """The predictions of a batch: those of the file, or made and kept there."""
+    if path.exists():
+        return pq.read_table(path)
+    predicted = pa.table({name: pa.array(values) for name, values in score(table).items()})
+    pq.write_table(predicted, path.with_suffix(".unfinished"), use_dictionary=False)
+    os.replace(path.with_suffix(".unfinished"), path)
+    return predicted
+
+
+def batch_size(rows: int, size: int, most: int, workers: int) -> int:
+    """Rows of a batch: as many for each worker, each so many times, at most `most` and so many as `BATCH_BYTES` hold.
+
+    Args:
+      rows: of the file.
+      size: of the file's rows, in bytes.
+      most: rows of a batch.
+      workers: that take batches.
+
+    >>> batch_size(1_000_000, 50_000_000, 262_144, 3), batch_size(1_000_000, 2_000_000_000, 262_144, 3), batch_size(40, 4000, 10, 3)
+    (166667, 30304, 10)
+    """
+    most = max(min(most, BATCH_BYTES * rows // max(size, 1)), 1)
+    rounds = math.ceil(rows / (workers * most))
+    return max(math.ceil(rows / (workers * max(rounds, 1))), min(most, SLICE))
 
 
 def _resumable(parts: Path, what: dict[str, Any]) -> None:
@@ -141,15 +184,19 @@ class Scored:
     """Columns -> click rates as NumPy arrays, by the graph that the export serves. model: tells one model from another.
 
     Only the quick way is traced, which tracing and planning take seconds less for; the few rows that need every draw go through
-    operation by operation. As many rows as the last call had are remembered, so that a log of the same rows over and over is cheap.
+    operation by operation. As many rows as the last call had are remembered, so that a log of the same rows over and over is cheap. Where
+    nearly all rows differ, from each other or from those remembered, the next tables are not compared: that takes a tenth of the time.
     """
 
-    def __init__(self, fitted: Any) -> None:
-        self._served = Scorer(fitted)
-        self._encoder, declared = self._served.encoder, self._served.inputs["click_rate"]
-        self._function = tf.function(self._served.quickly, autograph=False).get_concrete_function(**{e.name: e.spec for e in declared})
-        self._names = {entry.feature: entry for entry in declared if entry.feature}
+    def __init__(self, fitted: Any, threads: int | None = None) -> None:
+        self._served, self._threads = Scorer(fitted), threads or _cores()
+        self._encoder = self._served.encoder
+        self._names = list(self._encoder.codings)
+        self._texts = [feature.name for feature in self._encoder.features if feature.kind == "text"]
+        places = {name: tf.TensorSpec([None], tf.int32) for name in self._texts}
+        self._function = tf.function(self._quickly, autograph=False).get_concrete_function(self._encoder.signature, places)
         self._known: tuple[pa.Table, np.ndarray] | None = None
+        self._unlooked = self._unkept = 0  # tables to come whose rows are taken to differ, from each other or from those before
         encoder = [(feature, self._encoder.codings[feature.name].state()) for feature in self._encoder.features]
         digest = hashlib.sha256(repr((__version__, fitted.family, getattr(fitted, "recalibration", None), encoder)).encode())
         for tensor in [*self._served.weights, *self._served.network_values, *([] if self._served.tau is None else [self._served.tau])]:
@@ -157,45 +204,59 @@ class Scored:
         self.model = digest.hexdigest()
 
     def __call__(self, columns: Any) -> dict[str, np.ndarray]:
-        """Of a table's rows, [N]; rows that agree in every feature are computed once, in slices on all cores."""
+        """Of a table's rows, [N]; rows that agree in every feature are computed once, in slices. Several threads may call."""
         self._encoder.raw(columns.slice(0, 0))  # says which column is missing
-        rows = columns.select(list(self._names))
+        rows = columns.select(self._names)
+        if self._unlooked > 0:
+            self._unlooked -= 1
+            return dict(zip(COLUMNS, self._answers(rows).T, strict=True))
         known, answers = self._known or (rows.slice(0, 0), np.zeros((0, len(COLUMNS)), np.float32))
         both = pa.concat_tables([known, rows])
-        code, number = equal_rows(both, list(self._names))
+        code, number = equal_rows(both, self._names)
         first = np.full(number, len(code), np.int64)
         np.minimum.at(first, code, np.arange(len(code)))
         distinct = both.take(pa.array(first))
         answers = np.concatenate([answers, self._answers(distinct.slice(len(known)))])
+        code = code[len(known) :]
+        self._unlooked = UNLOOKED if number - len(known) > ALL_DIFFER * len(rows) else 0
+        differ = len(known) > 0 and np.mean(code >= len(known)) > ALL_DIFFER
+        self._unkept = UNLOOKED if differ else max(self._unkept - 1, 0)
         kept = slice(max(number - len(rows), 0), None)
-        self._known = distinct.slice(kept.start), answers[kept]
-        return dict(zip(COLUMNS, answers[code[len(known) :]].T, strict=True))
+        self._known = None if self._unkept else (distinct.slice(kept.start), answers[kept])
+        return dict(zip(COLUMNS, answers[code].T, strict=True))
 
     def _answers(self, rows: Any) -> np.ndarray:
         """Of rows that differ, [N, 6]."""
         number = len(rows)
         if not number:
             return np.zeros((0, len(COLUMNS)), np.float32)
-        raw = self._encoder.raw(rows)
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-            found = list(pool.map(lambda start: self._slice(raw, start, number), range(0, number, SLICE)))
-        answers, alike = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        with ThreadPoolExecutor(self._threads) as pool:
+            found = list(pool.map(lambda start: self._slice(rows.slice(start, SLICE)), range(0, number, SLICE)))
+        answers, alike = (np.concatenate(parts) for parts in zip(*((a, b) for a, b, _ in found), strict=True))
+        outputs = [tf.concat(parts, -1) for parts in zip(*(rough for _, _, rough in found), strict=True)]  # [P, S, M]
         rough = np.flatnonzero(~alike)
         for start in range(0, len(rough), ROUGH):
-            some = rough[start : start + ROUGH]
-            answers[some] = _stacked(self._served.by_draws(**self._inputs({name: value[some] for name, value in raw.items()}, len(some))))
+            some = slice(start, start + ROUGH)
+            answers[rough[some]] = _stacked(self._served.by_draws(tuple(part[..., some] for part in outputs)))
         tf.debugging.check_numerics(answers, "click_rate: not a number")
         return answers
 
-    def _slice(self, raw: dict[str, np.ndarray], start: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        stop = min(start + SLICE, number)
-        answers, alike = self._function(**self._inputs({name: value[start:stop] for name, value in raw.items()}, stop - start))
-        return _stacked(answers), alike.numpy()
+    def _slice(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
+        """What `Scorer.quickly` gives of rows; each distinct text is read once."""
+        raw, places = {}, {}
+        for name, coding in self._encoder.codings.items():
+            column = arrow.take(rows, name)
+            if name in self._texts:
+                column, where = arrow.distinct(column)
+                places[name] = tf.constant(where, tf.int32)
+            raw[name] = tf.constant(coding.raw(column), coding.signature.dtype)
+        answers, alike, rough = self._function(raw, places)
+        return _stacked(answers), alike.numpy(), rough
 
-    def _inputs(self, raw: dict[str, np.ndarray], count: int) -> dict[str, Any]:
-        none = tf.zeros([count], tf.int64)
-        features = {self._names[name].name: tf.constant(value, self._names[name].dtype) for name, value in raw.items()}
-        return {**features, "clicks": none, "impressions": none}
+    def _quickly(self, raw: Mapping[str, Any], places: Mapping[str, Any]) -> Any:
+        """Of rows whose texts are given apart, with the place of each row's among them."""
+        encoded = self._encoder(raw)
+        return self._served.quickly({**encoded, **{name: tf.gather(encoded[name], where) for name, where in places.items()}})
 
 
 def _stacked(answers: dict[str, Any]) -> np.ndarray:
@@ -203,13 +264,17 @@ def _stacked(answers: dict[str, Any]) -> np.ndarray:
     return np.stack([answers[name].numpy() for name in COLUMNS], 1)
 
 
-def scorer(source: Any) -> Scored:
-    """Of a fitted model, or of a run folder's."""
+def scorer(source: Any, threads: int | None = None) -> Scored:
+    """Of a fitted model, or of a run folder's; threads: that one call takes, None: one a core."""
     if isinstance(source, str | os.PathLike):
         from recbayes.fitted import load
 
-        return Scored(load(Path(source) / "model"))
-    return Scored(source)
+        return Scored(load(Path(source) / "model"), threads)
+    return Scored(source, threads)
+
+
+def _cores() -> int:
+    return min(os.cpu_count() or 1, MOST_CORES)
 
 
 def opened(path: Path, mend: str = "") -> pq.ParquetFile:

@@ -59,8 +59,10 @@ def rates(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tenso
     return found
 
 
-def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float]) -> tuple[Rates, Tensor]:
-    """By merged draws, and the rows for which that is as good, bool [N]."""
+def merged(
+    density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tensor, shares: Sequence[float], *, unseen: bool = False
+) -> tuple[Rates, Tensor]:
+    """By merged draws, and the rows for which that is as good, bool [N]; unseen: no row ever has counts, which takes half the graph."""
     one = merging.merged(density, tf.ones_like(clicks, tf.bool)[:, None])
     count, effect = nodes.SMOOTH if shares else page.NODES, together(one, tau)
     inner = slice(TAIL, -TAIL)
@@ -74,7 +76,7 @@ def merged(density: Betas, tau: Tensor | None, clicks: Tensor, impressions: Tens
         roots, moved = intervals.cube_roots(one.density.means[..., 0]), tf.exp(law.nodes[inner] * (-1.0 / 3.0))
         return law, roots * moved[:, None]
 
-    law, roots = tf.cond(tf.reduce_any(impressions > 0.0), after_counts, before)
+    law, roots = before() if unseen else tf.cond(tf.reduce_any(impressions > 0.0), after_counts, before)
     at_nodes, within = (moment[..., 0] for moment in law.moments())  # [Q, N]
     weights, effects = law.weights, law.nodes
     mean, middle = tf.reduce_sum(weights * at_nodes, 0), tf.reduce_sum(weights * effects, 0)

@@ -105,24 +105,30 @@ class Scorer(tf.Module):
         """
         return guards.finite(self._answers(*self._scored(inputs), self._rates))
 
-    def quickly(self, **inputs: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """`click_rate` by merged draws alone, a tenth of the graph, and where that is as good, bool [N]; arguments as there."""
-        whole = []
+    def quickly(self, encoded: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Outputs]:
+        """`click_rate` of encoded rows without counts by merged draws alone, a tenth of the graph.
+
+        Returns: answers [N] each; where they are as good as by every draw, bool [N]; of the other rows what `by_draws` takes, [P, S, M].
+        """
+        whole, outputs = [], self._outputs(encoded)
+        none = tf.zeros(tf.shape(outputs[0])[-1:])
 
         def merged(outputs: Outputs, clicks: Tensor, impressions: Tensor, levels: Sequence[float]) -> rates.Rates:
             if not isinstance(self._family, BetaMixtureFamily):
                 whole.append(tf.ones_like(clicks, tf.bool))
                 return self._rates(outputs, clicks, impressions, levels)
-            found, alike = rates.merged(self._betas(outputs), self._tau(), clicks, impressions, levels)
+            found, alike = rates.merged(self._betas(outputs), self._tau(), clicks, impressions, levels, unseen=True)
             whole.append(alike)
             return found
 
-        answers = self._answers(*self._scored(inputs), merged)
-        return answers, tf.reduce_all(tf.stack(whole), 0)
+        answers = self._answers(outputs, none, none, merged)
+        alike = tf.reduce_all(tf.stack(whole), 0)
+        return answers, alike, tuple(tf.gather(part, tf.where(~alike)[:, 0], axis=-1) for part in outputs)
 
-    def by_draws(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """`click_rate` draw by draw, for rows that are not merged as well; arguments as there."""
-        return self._answers(*self._scored(inputs), lambda outputs, *law: rates.drawn(self._betas(outputs), self._tau(), *law))
+    def by_draws(self, outputs: Outputs) -> dict[str, Tensor]:
+        """`click_rate` of rows without counts draw by draw, from the network's outputs of them."""
+        none = tf.zeros(tf.shape(outputs[0])[-1:])
+        return self._answers(outputs, none, none, lambda outputs, *law: rates.drawn(self._betas(outputs), self._tau(), *law))
 
     def _scored(self, inputs: Mapping[str, Tensor]) -> tuple[Outputs, Tensor, Tensor]:
         """A request for click rates, checked: the network's outputs [P, S, N], clicks and impressions [N]."""

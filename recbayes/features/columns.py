@@ -54,10 +54,19 @@ def by_distinct(column: pa.Array, encode: Callable[[pa.Array], np.ndarray]) -> n
       column: with a dictionary or without; a null is encoded as itself.
       encode: values [K] -> array [K, ...].
     """
+    values, places = distinct(column)
+    return np.take(encode(values), places, axis=0)
+
+
+def distinct(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """The distinct values of a column with a dictionary or without, a null last, and where each row's stands, [N].
+
+    >>> [part.tolist() for part in distinct(pa.array(["b", None, "b"]))]
+    [['b', None], [0, 1, 0]]
+    """
     coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    last = pa.array([None], coded.dictionary.type)
-    codes = encode(pa.concat_arrays([coded.dictionary, last]))
-    return np.take(codes, coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False), axis=0)
+    values = pa.concat_arrays([coded.dictionary, pa.array([None], coded.dictionary.type)])
+    return values, coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
 
 
 def plain(column: Any, name: str) -> pa.Array:
