@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -33,7 +33,7 @@ SLICE, ROUGH = 6000, 128
 ALL_DIFFER, UNLOOKED = 0.9, 7
 """Share of rows from which on they are taken to differ, and for how many tables to come."""
 MOST_CORES, BATCH_BYTES = 8, 64_000_000
-"""Batches worked on at once, and bytes of one in the rows' file, uncompressed: what memory is held grows with both."""
+"""Batches worked on at once, and bytes of one: what memory is held grows with both."""
 
 
 def predict(
@@ -47,8 +47,8 @@ def predict(
     """Writes the rows with mean, data_stddev, model_stddev, stddev, lower and upper of their click rates beside them.
 
     Order and columns are kept; memory does not depend on the number of rows; the file appears when it is whole. What was predicted before a
-    kill stays in a hidden folder beside it, and the same call goes on from there. Each core works on a batch of its own. Rows of a batch,
-    and of one before it, that agree in every feature are computed once.
+    kill stays in a hidden folder beside it, and the same call, on as many cores, goes on from there. Each core works on a batch of its
+    own. Rows of a batch, and of one before it, that agree in every feature are computed once.
 
     Args:
       source: a fitted model, or a run folder.
@@ -76,9 +76,7 @@ def predict(
         raise UserError(f"{rows}: has columns {', '.join(clash)}, the names of predictions. Rename or drop them")
     workers = _cores() + 1  # as each waits for Python's lock at times
     score, parts = scorer(source, threads=1), target.with_name(f".{target.name}-parts")
-    about = file.metadata
-    whole = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-    size = batch_size(about.num_rows, whole, batch_rows, workers)
+    size = batch_size(file.metadata.num_rows, _row_bytes(file), batch_rows, workers)
     with _held(parts, target):
         _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": size, "model": score.model})
         try:
@@ -147,21 +145,29 @@ def _part(path: Path, table: pa.Table, score: Scored) -> pa.Table:
     return predicted
 
 
-def batch_size(rows: int, size: int, most: int, workers: int) -> int:
+def batch_size(rows: int, width: float, most: int, workers: int) -> int:
     """Rows of a batch: as many for each worker, each so many times, at most `most` and so many as `BATCH_BYTES` hold.
 
     Args:
       rows: of the file.
-      size: of the file's rows, in bytes.
+      width: bytes of a row.
       most: rows of a batch.
       workers: that take batches.
 
-    >>> batch_size(1_000_000, 50_000_000, 262_144, 3), batch_size(1_000_000, 2_000_000_000, 262_144, 3), batch_size(40, 4000, 10, 3)
+    >>> batch_size(1_000_000, 50.0, 262_144, 3), batch_size(1_000_000, 2000.0, 262_144, 3), batch_size(40, 100.0, 10, 3)
     (166667, 30304, 10)
     """
-    most = max(min(most, BATCH_BYTES * rows // max(size, 1)), 1)
+    most = max(min(most, int(BATCH_BYTES / max(width, 1.0))), 1)
     rounds = math.ceil(rows / (workers * most))
     return max(math.ceil(rows / (workers * max(rounds, 1))), min(most, SLICE))
+
+
+def _row_bytes(file: pq.ParquetFile) -> float:
+    """Bytes of a row in memory: of the first ones, or as the file has them, which keeps equal values once; the larger."""
+    about = file.metadata
+    whole = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) / max(about.num_rows, 1)
+    first = next(file.iter_batches(1000), None)
+    return max(whole, first.nbytes / len(first) if first else 0.0)
 
 
 def _resumable(parts: Path, what: dict[str, Any]) -> None:
@@ -234,15 +240,12 @@ class Scored:
             found = list(pool.map(lambda start: self._slice(rows.slice(start, SLICE)), range(0, number, SLICE)))
         answers, alike = (np.concatenate(parts) for parts in zip(*((a, b) for a, b, _ in found), strict=True))
         outputs = [tf.concat(parts, -1) for parts in zip(*(rough for _, _, rough in found), strict=True)]  # [P, S, M]
-        rough = np.flatnonzero(~alike)
-        for start in range(0, len(rough), ROUGH):
-            some = slice(start, start + ROUGH)
-            answers[rough[some]] = _stacked(self._served.by_draws(tuple(part[..., some] for part in outputs)))
+        answers[~alike] = self._by_draws(outputs)
         tf.debugging.check_numerics(answers, "click_rate: not a number")
         return answers
 
     def _slice(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
-        """What `Scorer.quickly` gives of rows; each distinct text is read once."""
+        """What `Scorer.quickly` gives of rows, [N, 6], [N] and [P, S, M]; each distinct text is read once."""
         raw, places = {}, {}
         for name, coding in self._encoder.codings.items():
             column = arrow.take(rows, name)
@@ -251,7 +254,17 @@ class Scored:
                 places[name] = tf.constant(where, tf.int32)
             raw[name] = tf.constant(coding.raw(column), coding.signature.dtype)
         answers, alike, rough = self._function(raw, places)
-        return _stacked(answers), alike.numpy(), rough
+        answers, alike = _stacked(answers), alike.numpy()
+        if np.count_nonzero(~alike) < ROUGH:  # so few that they are put off until there are more
+            return answers, alike, rough
+        answers[~alike] = self._by_draws(rough)
+        return answers, np.ones_like(alike), tuple(part[..., :0] for part in rough)
+
+    def _by_draws(self, outputs: Sequence[Any]) -> np.ndarray:
+        """Answers of rows by every draw, [M, 6], from their outputs [P, S, M]."""
+        rows = outputs[0].shape[-1]
+        parts = [tuple(part[..., start : start + ROUGH] for part in outputs) for start in range(0, rows, ROUGH)]
+        return np.concatenate([np.zeros((0, len(COLUMNS)), np.float32), *(_stacked(self._served.by_draws(part)) for part in parts)])
 
     def _quickly(self, raw: Mapping[str, Any], places: Mapping[str, Any]) -> Any:
         """Of rows whose texts are given apart, with the place of each row's among them."""

@@ -52,9 +52,9 @@ class Grams(tf.Module):
 
         What goes beyond the length is left out.
         """
-        rows = tf.shape(texts)[0]
+        rows = tf.cast(tf.shape(texts)[0], tf.int64)
         parted = words(texts)
-        row, place = tf.unstack(tf.cast(parted.indices, tf.int32), axis=1)  # of each word of all texts, [M]
+        row, place = tf.unstack(parted.indices, axis=1)  # of each word of all texts, [M]
         size = tf.math.unsorted_segment_sum(tf.ones_like(row), row, rows)  # words of each text, [N]
         many = tf.gather(size, row)  # [M]
         here, left = row * length, many - place  # where the text's ids begin among all; words from this one to its last
@@ -100,7 +100,8 @@ def words(texts: Tensor) -> Any:
 def lower(texts: Tensor) -> Tensor:
     """Texts [N] whose ASCII letters are in lower case, all in lower case by Unicode.
 
-    Plain ASCII is left as it is; in other texts bytes that are no UTF-8 become spaces.
+    Plain ASCII is left as it is. Elsewhere bytes that are no UTF-8 become spaces, unless each is one from C0 on, as in a text in Latin-1:
+    they stay, in words that are unknown, for to see them takes a look at every byte.
 
     >>> [text.decode() for text in lower(tf.constant(["ÄPFEL", "pears"])).numpy()]
     ['äpfel', 'pears']

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from recbayes.export import predict, predicting
+from recbayes.export import predict, predicting, rates
 from recbayes.types import UserError
 
 COLUMNS = ["mean", "data_stddev", "model_stddev", "stddev", "lower", "upper"]
@@ -123,6 +123,22 @@ def test_rows_that_repeat_after_others_that_differ_keep_their_answers(plain, par
     assert out.id.tolist() == table["id"].take(pa.array(order)).to_pylist()
     for name in COLUMNS:
         np.testing.assert_allclose(out[name], alone[name].loc[out.id], rtol=2e-5, err_msg=name)
+
+
+def test_rows_that_need_every_draw_keep_their_places(fitted, parquet, tmp_path, monkeypatch):
+    """The few rows of a slice that are put off, or the many that are not, get each other's answers."""
+    predict(fitted, parquet, tmp_path / "quick.parquet")
+    monkeypatch.setattr(rates, "PLACE", -1.0)  # no row's draws are alike enough to be merged
+    quick, files = pd.read_parquet(tmp_path / "quick.parquet"), []
+    for rough in (1, 4, 1000):
+        monkeypatch.setattr(predicting, "ROUGH", rough)
+        predict(fitted, parquet, tmp_path / "out.parquet")
+        files.append(pd.read_parquet(tmp_path / "out.parquet"))
+        np.testing.assert_allclose(files[0][COLUMNS], files[-1][COLUMNS], rtol=1e-3)  # ends are searched beside other rows
+    out = files[0]
+    np.testing.assert_allclose(out["mean"], quick["mean"], rtol=0.01)
+    changed = (out[COLUMNS] != quick[COLUMNS]).any(axis=1)
+    assert changed.any()
 
 
 def test_what_can_not_be_predicted_is_said(plain, parquet, tmp_path):
