@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from recbayes.types import UserError
@@ -39,8 +39,9 @@ def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None
     tf.config.experimental.enable_op_determinism()
     skip_optimizer()
     if threads is not None:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(calls or threads)
+        with suppress(RuntimeError):  # a process that has begun to compute keeps the threads that it has
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(calls or threads)
 
 
 def optimizer_skipped() -> bool:
