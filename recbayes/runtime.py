@@ -22,7 +22,7 @@ def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None
     Args:
       device: auto takes a GPU if there is one, cpu hides it, gpu asks for it.
       threads: that an operation computes on; None: as many as there are cores.
-      calls: operations at once; None: as many as threads.
+      calls: operations at once; None: as many as threads. In a process that has begun to compute both stay as they are.
 
     Raises: UserError if a GPU is asked for and there is none.
     """
@@ -39,7 +39,7 @@ def start(device: Literal["auto", "cpu", "gpu"] = "auto", *, threads: int | None
     tf.config.experimental.enable_op_determinism()
     skip_optimizer()
     if threads is not None:
-        with suppress(RuntimeError):  # a process that has begun to compute keeps the threads that it has
+        with suppress(RuntimeError):  # which says that it has
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(calls or threads)
 

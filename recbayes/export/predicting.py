@@ -47,7 +47,7 @@ def predict(
     """Writes the rows with mean, data_stddev, model_stddev, stddev, lower and upper of their click rates beside them.
 
     Order and columns are kept; memory does not depend on the number of rows; the file appears when it is whole. What was predicted before a
-    kill stays in a hidden folder beside it, and the same call, on as many cores, goes on from there. Each core works on a batch of its
+    kill stays in a hidden folder beside it, and the same call goes on from there, on however many cores. Each core works on a batch of its
     own. Rows of a batch, and of one before it, that agree in every feature are computed once.
 
     Args:
@@ -78,7 +78,7 @@ def predict(
     score, parts = scorer(source, threads=1), target.with_name(f".{target.name}-parts")
     size = batch_size(file.metadata.num_rows, _row_bytes(file), batch_rows, workers)
     with _held(parts, target):
-        _resumable(parts, {"rows": _identity(Path(rows)), "batch_rows": size, "model": score.model})
+        size = _resumable(parts, {"rows": _identity(Path(rows)), "most": batch_rows, "model": score.model}, size)
         try:
             done = _written(_predicted(file, parts, size, score, workers), file, parts / "whole", progress)
         except UserError:
@@ -170,14 +170,19 @@ def _row_bytes(file: pq.ParquetFile) -> float:
     return max(whole, first.nbytes / len(first) if first else 0.0)
 
 
-def _resumable(parts: Path, what: dict[str, Any]) -> None:
-    """Keeps the parts of a killed call if it was about the same rows and model, else begins anew."""
-    about, text = parts / "about.json", json.dumps(what)
-    if about.is_file() and about.read_text(encoding="utf-8") == text:
-        return
+def _resumable(parts: Path, what: dict[str, Any], size: int) -> int:
+    """Keeps the parts of a killed call if it was about the same rows and model, else begins anew; rows of the parts' batches."""
+    about = parts / "about.json"
+    try:
+        before = json.loads(about.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    if before == {**what, "size": before.get("size")}:
+        return int(before["size"])
     for stale in parts.iterdir():
         stale.unlink()
-    about.write_text(text, encoding="utf-8")
+    about.write_text(json.dumps({**what, "size": size}), encoding="utf-8")
+    return size
 
 
 def _identity(path: Path) -> list[Any]:

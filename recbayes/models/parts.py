@@ -14,10 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from recbayes.features.coding import FIRST_TOKEN
 from recbayes.types import Tensor
 
-FIRST_TOKEN = 2
-"""In a bag, id 0 is padding and id 1 an unknown token: neither adds anything."""
 _BY_TOKEN = ContextVar("by_token", default=False)
 
 
@@ -35,7 +34,7 @@ def by_token() -> Iterator[None]:
 
 
 def known_tokens(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The known tokens of bags [N, L], row by row, and the row of each; [M] each."""
+    """The known tokens of bags [N, L], row by row, and the row of each; [M] each. Padding and unknown tokens add nothing."""
     places = tf.where(ids >= FIRST_TOKEN)  # [M, 2]
     return tf.gather_nd(ids, places), places[:, 0]
 

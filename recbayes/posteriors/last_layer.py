@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from recbayes.models.parts import FIRST_TOKEN, BagEmbedding, by_token, known_tokens
+from recbayes.models.parts import BagEmbedding, by_token, known_tokens
 from recbayes.posteriors import base
 from recbayes.posteriors import point_estimate as point
 from recbayes.posteriors.curvature import is_positive_definite, least_ratio
@@ -374,10 +374,7 @@ def one_of_each_entry(scores: Callable[[Tensor], Tensor], features: Tensor, outp
 
 def token_scores(layer: keras.layers.Embedding, ids: Tensor, shift: Tensor, segments: Tensor) -> Tensor:
     """Sum over groups of the squared score of each id's weight, [V]; a group's score sums its rows that hold the id."""
-    if not isinstance(layer, BagEmbedding):
-        ids = ids[:, None]
-    shown = tf.where(ids >= FIRST_TOKEN) if isinstance(layer, BagEmbedding) else tf.where(ids >= 0)  # [n, 2]
-    rows, tokens = shown[:, 0], tf.cast(tf.gather_nd(ids, shown), tf.int64)
-    pair, where = tf.unique(tf.cast(tf.gather(segments, rows), tf.int64) * layer.input_dim + tokens)
+    tokens, rows = known_tokens(ids) if isinstance(layer, BagEmbedding) else (ids, tf.range(tf.size(ids)))  # [n]
+    pair, where = tf.unique(tf.cast(tf.gather(segments, rows), tf.int64) * layer.input_dim + tf.cast(tokens, tf.int64))
     score = tf.math.unsorted_segment_sum(tf.gather(shift, rows), where, tf.size(pair))
     return tf.math.unsorted_segment_sum(tf.square(score), pair % layer.input_dim, layer.input_dim)

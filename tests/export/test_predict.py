@@ -64,14 +64,14 @@ def test_a_killed_prediction_leaves_the_old_file_and_goes_on(plain, parquet, tmp
         if done > 20:
             raise KeyboardInterrupt
 
+    seen, score = [], predicting.Scored.__call__
+    monkeypatch.setattr(predicting.Scored, "__call__", lambda self, table: seen.extend(table["id"].to_pylist()) or score(self, table))
     with pytest.raises(KeyboardInterrupt):
         predict(plain, parquet, out, batch_rows=10, progress=stop)
     assert out.read_text() == "old"
-    seen = []
-    score = predicting.Scored.__call__
-    monkeypatch.setattr(predicting.Scored, "__call__", lambda self, table: seen.extend(table["id"].to_pylist()) or score(self, table))
+    assert set(seen) >= set(range(30))
     predict(plain, parquet, out, batch_rows=10)
-    assert set(seen) <= set(range(30, 40))  # the last batch may have been at work when the call was stopped
+    assert sorted(seen) == list(range(40))  # the last batch in whichever call it was begun
     whole = pd.read_parquet(out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "rows.parquet"]
     with pytest.raises(KeyboardInterrupt):
@@ -83,6 +83,27 @@ def test_a_killed_prediction_leaves_the_old_file_and_goes_on(plain, parquet, tmp
     again = pd.read_parquet(out)
     assert (again["mean"] != whole["mean"]).all()
     pd.testing.assert_series_equal(again.id, whole.id)
+
+
+def test_what_was_predicted_is_kept_on_a_machine_of_more_cores(plain, parquet, tmp_path, monkeypatch):
+    """Batches are cut for the cores that there are: parts of a killed call are thrown away, or stand beside other rows."""
+    seen, score = [], predicting.Scored.__call__
+    monkeypatch.setattr(predicting.Scored, "__call__", lambda self, table: seen.extend(table["id"].to_pylist()) or score(self, table))
+    monkeypatch.setattr(predicting, "SLICE", 4)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predicting, "_cores", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        predict(plain, parquet, tmp_path / "out.parquet", progress=stop)
+    monkeypatch.setattr(predicting, "_cores", lambda: 7)
+    predict(plain, parquet, tmp_path / "out.parquet")
+    assert sorted(seen) == list(range(40))
+    predict(plain, parquet, tmp_path / "whole.parquet")
+    out, whole = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("out", "whole"))
+    np.testing.assert_array_equal(out.id, whole.id)
+    np.testing.assert_allclose(out[COLUMNS], whole[COLUMNS], rtol=2e-5)
 
 
 def test_two_calls_do_not_write_one_file(plain, parquet, tmp_path, monkeypatch):
